@@ -1,0 +1,19 @@
+#include "base/env.h"
+
+#include <cstdlib>
+
+namespace precis {
+namespace {
+
+std::optional<std::string> get(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return std::string(value);
+}
+
+}  // namespace
+
+std::optional<std::string> env_force_isa() { return get("PRECIS_FORCE_ISA"); }
+std::optional<std::string> env_model() { return get("PRECIS_MODEL"); }
+
+}  // namespace precis

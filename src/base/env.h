@@ -1,0 +1,15 @@
+// The environment variables that precis reads; env.cc holds the only getenv.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace precis {
+
+/// PRECIS_FORCE_ISA: the instruction set the CPU backend must use ("avx512", "avx2", "baseline").
+std::optional<std::string> env_force_isa();
+
+/// PRECIS_MODEL: the checkpoint directory to use where no --model is given.
+std::optional<std::string> env_model();
+
+}  // namespace precis

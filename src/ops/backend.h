@@ -1,0 +1,83 @@
+// The contract between the model and the machine: memory, weights and the operations.
+//
+// Public calls check their arguments once and hand over to one virtual each; a backend implements
+// the virtuals and nothing else.  What an operation means is said in its own header and executed by
+// backend/ref.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "ops/attend.h"
+#include "ops/compress.h"
+#include "ops/embed.h"
+#include "ops/experts.h"
+#include "ops/hyper.h"
+#include "ops/linear.h"
+#include "ops/norm.h"
+#include "ops/query.h"
+#include "ops/select.h"
+#include "ops/weight.h"
+#include "tensor/buffer.h"
+
+namespace precis {
+
+/// One device with its memory and its operations.
+///
+/// Threads   one caller at a time
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string name() const = 0;  // "ref", "cpu", "cuda"
+  virtual std::string isa() const = 0;   // what it runs on: "avx512", "sm_90", …
+
+  /// Zeroed memory of this backend.  Large CPU buffers take resident memory only when touched.
+  virtual Buffer allocate(std::size_t n_bytes) = 0;
+  virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;
+  virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
+
+  /// Brings a checkpoint matrix into this backend's layout; `source` may go away afterwards.
+  virtual std::unique_ptr<Weight> load_weight(const WeightSource& source) = 0;
+  /// Bytes that load_weight keeps for such a matrix.
+  virtual std::size_t weight_bytes(const WeightSource& source) const = 0;
+
+  void embed(const EmbedArgs& a) { check(a), do_embed(a); }
+  void linear(const LinearArgs& a) { check(a), do_linear(a); }
+  void rms_norm(const RmsNormArgs& a) { check(a), do_rms_norm(a); }
+  void add_to_streams(const AddToStreamsArgs& a) { check(a), do_add_to_streams(a); }
+  void hyper_pre(const HyperPreArgs& a) { check(a), do_hyper_pre(a); }
+  void hyper_post(const HyperPostArgs& a) { check(a), do_hyper_post(a); }
+  void hyper_head(const HyperHeadArgs& a) { check(a), do_hyper_head(a); }
+  void query(const QueryArgs& a) { check(a), do_query(a); }
+  void window_rows(const WindowRowsArgs& a) { check(a), do_window_rows(a); }
+  void commit_window(const CommitWindowArgs& a) { check(a), do_commit_window(a); }
+  void index_query(const IndexQueryArgs& a) { check(a), do_index_query(a); }
+  void compress(const CompressArgs& a) { check(a), do_compress(a); }
+  void select(const SelectArgs& a) { check(a), do_select(a); }
+  void attend(const AttendArgs& a) { check(a), do_attend(a); }
+  void route(const RouteArgs& a) { check(a), do_route(a); }
+  void experts(const ExpertsArgs& a) { check(a), do_experts(a); }
+
+ private:
+  virtual void do_embed(const EmbedArgs& a) = 0;
+  virtual void do_linear(const LinearArgs& a) = 0;
+  virtual void do_rms_norm(const RmsNormArgs& a) = 0;
+  virtual void do_add_to_streams(const AddToStreamsArgs& a) = 0;
+  virtual void do_hyper_pre(const HyperPreArgs& a) = 0;
+  virtual void do_hyper_post(const HyperPostArgs& a) = 0;
+  virtual void do_hyper_head(const HyperHeadArgs& a) = 0;
+  virtual void do_query(const QueryArgs& a) = 0;
+  virtual void do_window_rows(const WindowRowsArgs& a) = 0;
+  virtual void do_commit_window(const CommitWindowArgs& a) = 0;
+  virtual void do_index_query(const IndexQueryArgs& a) = 0;
+  virtual void do_compress(const CompressArgs& a) = 0;
+  virtual void do_select(const SelectArgs& a) = 0;
+  virtual void do_attend(const AttendArgs& a) = 0;
+  virtual void do_route(const RouteArgs& a) = 0;
+  virtual void do_experts(const ExpertsArgs& a) = 0;
+};
+
+}  // namespace precis

@@ -1,0 +1,33 @@
+// The lightning indexer's choice: which compressed rows each token reads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/weight.h"
+#include "tensor/view.h"
+
+namespace precis {
+
+/// For each token, the min(K, n_visible) visible rows of largest score, in descending order.
+///
+/// Shapes    queries: T·Hi packed FP4 rows, token-major · weights [T, Hi] f32 · keys: packed rows
+///           n_visible [T] rows visible to each token · out [T, K], filled with −1 at the end
+/// score(t, s) = Σ_h weights[t, h] · relu(Σ_g 2^(qe + ke)·Σ_32 q·k), heads ascending; the inner
+/// sums are integers over codes and exact.  Rounding kBf16 rounds the final score once.
+/// Ensures   order by score descending, then row ascending: the result is a function of the scores
+/// Cost      2·T·Hi·Di·n_visible flop; no buffer of n_visible scores per token
+/// Source    spec §5.5; model.py `Indexer.forward`
+struct SelectArgs {
+  RowPool queries;
+  Mat<const float> weights;
+  RowPool keys;
+  IndexRowFormat format;
+  std::span<const std::int32_t> n_visible;
+  Mat<std::int32_t> out;
+  Rounding rounding = Rounding::kNone;
+};
+
+void check(const SelectArgs& args);
+
+}  // namespace precis
