@@ -48,6 +48,10 @@ class CpuBackend final : public Backend {
   void do_route(const RouteArgs& a) override;
   void do_experts(const ExpertsArgs& a) override;
 
+  /// x as a product sees it: x itself, or its quantised values in `scratch`.
+  Mat<const float> quantized(Mat<const float> x, InputQuant input, std::int64_t n_parts,
+                             ScratchBuffer& scratch);
+
   ThreadPool& threads_;
   const Isa isa_;
   // An operation may use all of these; nothing in them outlives the operation.

@@ -4,6 +4,8 @@
 // A vector register holds 16, 8 or 4 floats; whatever sums across lanes therefore works on 16
 // virtual lanes.  Included once per instruction set by foreach_target.h, hence the guard that
 // toggles.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -34,7 +36,7 @@ using VI32 = hn::Vec<DI32>;
 using VU32 = hn::Vec<DU32>;
 
 inline constexpr std::size_t kVirtualLanes = 16;
-inline constexpr std::size_t kLanes = HWY_MAX_LANES_D(DF32);
+inline constexpr std::size_t kLanes = hn::MaxLanes(DF32());
 inline constexpr std::size_t kParts = kVirtualLanes / kLanes;  // registers for 16 virtual lanes
 
 /// As tensor/bf16.h: round to nearest even, NaN stays NaN.
@@ -139,6 +141,62 @@ HWY_INLINE float sum_squares(const float* HWY_RESTRICT x, std::size_t n) {
 /// 1 / sqrt(mean(x²) + eps).
 HWY_INLINE float inverse_rms(const float* HWY_RESTRICT x, std::size_t n, float eps) {
   return 1.0f / std::sqrt(sum_squares(x, n) / static_cast<float>(n) + eps);
+}
+
+/// max |x|; NaN wherever one is, since magnitudes are compared as integers.
+HWY_INLINE float max_magnitude(const float* HWY_RESTRICT x, std::size_t n) {
+  const DU32 du;
+  VU32 largest = hn::Zero(du);
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    const VF32 v = n - i < kLanes ? load_first(x + i, n - i) : hn::LoadU(DF32(), x + i);
+    largest = hn::Max(largest, hn::And(hn::BitCast(du, v), hn::Set(du, 0x7fffffff)));
+  }
+  HWY_ALIGN std::uint32_t lanes[kLanes];
+  hn::Store(largest, du, lanes);
+  return std::bit_cast<float>(*std::max_element(lanes, lanes + kLanes));
+}
+
+/// The e4m3 number nearest to a magnitude given as bits, ties to even, saturated at 448.
+HWY_INLINE VF32 round_to_e4m3(VU32 magnitude) {
+  const DF32 df;
+  const DU32 du;
+  const VU32 clamped = hn::Min(magnitude, hn::Set(du, 0x43e00000));  // 448
+  const VU32 lsb = hn::And(hn::ShiftRight<20>(clamped), hn::Set(du, 1));
+  const VU32 rounded = hn::Add(hn::Add(clamped, hn::Set(du, 0x7ffff)), lsb);
+  const VU32 normal = hn::And(rounded, hn::Set(du, 0xfff00000));
+  // One unit in the last place of 2^14 is 2^-9, the step of the subnormal codes.
+  const VF32 step_is_ulp = hn::Set(df, 0x1p14f);
+  const VF32 value = hn::BitCast(df, clamped);
+  const VF32 subnormal = hn::Sub(hn::Add(value, step_is_ulp), step_is_ulp);
+  return hn::IfThenElse(hn::Lt(value, hn::Set(df, 0x1p-6f)), subnormal, hn::BitCast(df, normal));
+}
+
+/// What storing x in e4m3 groups of 128 and reading it back gives; out may be x.
+///
+/// Ensures   the same bits as fake_quantize_row_e4m3
+HWY_INLINE void fake_quantize_e4m3(const float* x, std::size_t n, float* out) {
+  const DF32 df;
+  const DU32 du;
+  const VU32 sign_bit = hn::Set(du, 0x80000000);
+  for (std::size_t begin = 0; begin < n; begin += kActivationGroup) {
+    const std::size_t end = begin + kActivationGroup < n ? begin + kActivationGroup : n;
+    const std::uint8_t byte = e4m3_group_scale(max_magnitude(x + begin, end - begin));
+    const VF32 inverse = hn::Set(df, 1.0f / decode_e8m0(byte));
+    const VF32 scale = hn::Set(df, decode_e8m0(byte));
+    for (std::size_t i = begin; i < end; i += kLanes) {
+      const bool partial = end - i < kLanes;
+      const VF32 v = partial ? load_first(x + i, end - i) : hn::LoadU(df, x + i);
+      const VU32 bits = hn::BitCast(du, hn::Mul(v, inverse));
+      const VF32 magnitude = round_to_e4m3(hn::AndNot(sign_bit, bits));
+      const VF32 value = hn::Mul(
+          hn::BitCast(df, hn::Or(hn::BitCast(du, magnitude), hn::And(sign_bit, bits))), scale);
+      if (partial) {
+        store_first(value, out + i, end - i);
+      } else {
+        hn::StoreU(value, df, out + i);
+      }
+    }
+  }
 }
 
 }  // namespace HWY_NAMESPACE
