@@ -1,0 +1,420 @@
+// Attention over packed rows: exact softmax in two passes over decoded tiles.
+//
+// A task is a few consecutive tokens and a block of heads.  Its tokens share most of their rows, so
+// a tile of rows is decoded once, scored (or added) by all of them, and dropped; between the passes
+// only the scores stay.  What a token gets does not depend on its company: the score of a row is
+// its own chain of multiply-adds, values are added in the order of the token's own list, and the
+// denominator's 16 partial sums count from the start of that list.
+// Byte and cycle counts: docs/kernels/cpu_attend.md.
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "backend/cpu/attend_task.h"
+#include "backend/cpu/backend.h"
+#include "backend/cpu/slices.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/attend.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/row_math.h"
+#include "backend/cpu/row_tile.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace precis {
+namespace HWY_NAMESPACE {
+namespace {
+
+constexpr int kStep = static_cast<int>(kLanes);
+constexpr int kHeadBlock = 4;
+constexpr int kScoreVecs = 2;
+// Vectors of channels that 4 heads add at once: 16 sums of 32 registers, or 8 of 16.
+constexpr int kValueVecs = kStep == 16 ? 4 : 2;
+constexpr std::int64_t kSumBlock = 128;  // a score's terms are summed in blocks of this many
+
+struct AttendScratch {
+  AttendScratch(Slices& slices, const AttendArgs& a, const AttendTask& task)
+      : n_heads(task.n_heads),
+        score_stride(kTileRows + (task.max_rows + 15) / 16 * 16 + kTileRows),
+        tile(slices, a.format),
+        scores(slices.take<float>(task.n_tokens * n_heads * score_stride)),
+        sums(slices.take<float>(task.n_tokens * n_heads * tile.width)),
+        denominators(slices.take<float>(task.n_tokens * n_heads)) {}
+
+  // Scores of the token's list, with room for a tile before and after it: whole vectors are stored
+  // where a list begins or ends inside a tile.
+  float* head_scores(int i, int h) const {
+    return scores + (i * n_heads + h) * score_stride + kTileRows;
+  }
+  float* head_sums(int i, int h) const { return sums + (i * n_heads + h) * tile.width; }
+
+  std::int64_t n_heads;
+  std::int64_t score_stride;
+  RowTile tile;
+  float* scores;        // [n_tokens][n_heads][score_stride]
+  float* sums;          // [n_tokens][n_heads][tile.width]
+  float* denominators;  // [n_tokens][n_heads]
+};
+
+// The rows of one token that lie in a tile: tile rows begin … end − 1, of which tile row 0 would be
+// row `offset` of the token's list.
+struct TokenRows {
+  int token;  // within the task
+  int begin;
+  int end;
+  std::int64_t offset;
+};
+
+std::int64_t n_window_rows(const AttendArgs& a, std::int64_t t) {
+  const std::int64_t position = a.window.step_begin + t;
+  return position + 1 - a.window.first_visible(position);
+}
+
+std::int64_t n_selected_rows(const AttendArgs& a, std::int64_t t) {
+  if (!a.selection.n_first.empty()) return a.selection.n_first[t];
+  if (a.selection.listed.empty()) return 0;
+  const auto listed = a.selection.listed.row_span(t);
+  return std::count_if(listed.begin(), listed.end(), [](std::int32_t row) { return row >= 0; });
+}
+
+enum class Pass : std::uint8_t { kScores, kValues };
+
+// Calls use(TokenRows) for every token that reads rows of the tile just loaded.
+template <Pass kPass, class Use>
+void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile,
+                      const Use& use) {
+  const std::int64_t begin = a.window.first_visible(a.window.step_begin + task.first_token);
+  const std::int64_t end = a.window.step_begin + task.first_token + task.n_tokens;
+  if (a.window.window == 0) return;
+  for (std::int64_t p = begin; p < end; p += kTileRows) {
+    const int n = static_cast<int>(std::min<std::int64_t>(kTileRows, end - p));
+    for (int r = 0; r < n; ++r) load_tile_row(a.window.pool, a.window.slot(p + r), r, tile);
+    if (kPass == Pass::kScores) transpose_tile(tile, n);
+    for (int i = 0; i < task.n_tokens; ++i) {
+      const std::int64_t position = a.window.step_begin + task.first_token + i;
+      const std::int64_t first = a.window.first_visible(position);
+      const std::int64_t row_begin = std::max(first, p);
+      const std::int64_t row_end = std::min(position + 1, p + n);
+      if (row_begin >= row_end) continue;
+      use(TokenRows{i, static_cast<int>(row_begin - p), static_cast<int>(row_end - p), p - first});
+    }
+  }
+}
+
+template <Pass kPass, class Use>
+void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile,
+                     const Use& use) {
+  const auto n_first = a.selection.n_first.subspan(task.first_token, task.n_tokens);
+  const std::int64_t end = *std::max_element(n_first.begin(), n_first.end());
+  for (std::int64_t row = 0; row < end; row += kTileRows) {
+    const int n = static_cast<int>(std::min<std::int64_t>(kTileRows, end - row));
+    for (int r = 0; r < n; ++r) load_tile_row(a.compressed, row + r, r, tile);
+    if (kPass == Pass::kScores) transpose_tile(tile, n);
+    for (int i = 0; i < task.n_tokens; ++i) {
+      const std::int64_t n_token = std::min<std::int64_t>(n, n_first[i] - row);
+      if (n_token <= 0) continue;
+      use(TokenRows{i, 0, static_cast<int>(n_token), n_window_rows(a, task.first_token + i) + row});
+    }
+  }
+}
+
+template <Pass kPass, class Use>
+void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile,
+                      const Use& use) {
+  for (int i = 0; i < task.n_tokens; ++i) {
+    const std::int64_t t = task.first_token + i;
+    std::int64_t offset = n_window_rows(a, t);
+    int n = 0;
+    const auto flush = [&] {
+      if (n == 0) return;
+      if (kPass == Pass::kScores) transpose_tile(tile, n);
+      use(TokenRows{i, 0, n, offset});
+      offset += n;
+      n = 0;
+    };
+    for (const std::int32_t row : a.selection.listed.row_span(t)) {
+      if (row < 0) continue;
+      load_tile_row(a.compressed, row, n++, tile);
+      if (n == kTileRows) flush();
+    }
+    flush();
+  }
+}
+
+template <Pass kPass, class Use>
+void for_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile, const Use& use) {
+  for_window_tiles<kPass>(a, task, tile, use);
+  if (!a.selection.n_first.empty()) for_first_tiles<kPass>(a, task, tile, use);
+  if (!a.selection.listed.empty()) for_listed_tiles<kPass>(a, task, tile, use);
+}
+
+// u = q·row·scale for 2 vectors of rows and kHeads heads.  A channel costs 2 loads and kHeads
+// broadcasts for 2·kHeads multiply-adds.
+template <int kHeads>
+HWY_INLINE void score_rows(const float* q, std::int64_t q_stride, std::int64_t width,
+                           const float* columns, float scale, float* scores,
+                           std::int64_t score_stride) {
+  const DF32 d;
+  VF32 totals[kHeads][kScoreVecs];
+  for (auto& total : totals) total[0] = total[1] = hn::Zero(d);
+  for (std::int64_t block = 0; block < width; block += kSumBlock) {
+    VF32 sums[kHeads][kScoreVecs];
+    for (auto& sum : sums) sum[0] = sum[1] = hn::Zero(d);
+    for (std::int64_t c = block; c < std::min(block + kSumBlock, width); ++c) {
+      const auto rows_0 = hn::Load(d, columns + c * kTileRows);
+      const auto rows_1 = hn::Load(d, columns + c * kTileRows + kStep);
+      for (int h = 0; h < kHeads; ++h) {
+        const auto query = hn::Set(d, q[h * q_stride + c]);
+        sums[h][0] = hn::MulAdd(query, rows_0, sums[h][0]);
+        sums[h][1] = hn::MulAdd(query, rows_1, sums[h][1]);
+      }
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      for (int v = 0; v < kScoreVecs; ++v) totals[h][v] = hn::Add(totals[h][v], sums[h][v]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kScoreVecs; ++v) {
+      const auto score = hn::Mul(totals[h][v], hn::Set(d, scale));
+      hn::StoreU(score, d, scores + h * score_stride + v * kStep);
+    }
+  }
+}
+
+void score_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
+                 const TokenRows& rows) {
+  constexpr int kRows = kScoreVecs * kStep;
+  const std::int64_t width = a.q.cols;
+  for (int r = rows.begin / kRows * kRows; r < rows.end; r += kRows) {
+    const float* columns = scratch.tile.columns + r;
+    int h = 0;
+    for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
+      score_rows<kHeadBlock>(
+          a.q.at(task.first_token + rows.token, task.first_head + h), width, width, columns,
+          a.scale, scratch.head_scores(rows.token, h) + rows.offset + r, scratch.score_stride);
+    }
+    for (; h < task.n_heads; ++h) {
+      score_rows<1>(a.q.at(task.first_token + rows.token, task.first_head + h), width, width,
+                    columns, a.scale, scratch.head_scores(rows.token, h) + rows.offset + r,
+                    scratch.score_stride);
+    }
+  }
+}
+
+// sums[h] += Σ_r weights[h][r]·rows[r] for kVecs vectors of channels, rows ascending.
+template <int kHeads, int kVecs>
+HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const float* rows,
+                         std::int64_t width, int n_rows, float* sums) {
+  const DF32 d;
+  VF32 totals[kHeads][kVecs];
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::Load(d, sums + h * width + v * kStep);
+  }
+  for (int r = 0; r < n_rows; ++r) {
+    VF32 values[kVecs];
+    for (int v = 0; v < kVecs; ++v) values[v] = hn::Load(d, rows + r * width + v * kStep);
+    for (int h = 0; h < kHeads; ++h) {
+      const auto weight = hn::Set(d, weights[h * weight_stride + r]);
+      for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::MulAdd(weight, values[v], totals[h][v]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVecs; ++v) hn::Store(totals[h][v], d, sums + h * width + v * kStep);
+  }
+}
+
+template <int kHeads>
+HWY_INLINE void add_channels(const float* weights, std::int64_t weight_stride, const float* rows,
+                             std::int64_t width, int n_rows, float* sums) {
+  std::int64_t c = 0;
+  for (; c + kValueVecs * kStep <= width; c += kValueVecs * kStep) {
+    add_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, width, n_rows, sums + c);
+  }
+  for (; c + 2 * kStep <= width; c += 2 * kStep) {
+    add_rows<kHeads, 2>(weights, weight_stride, rows + c, width, n_rows, sums + c);
+  }
+  for (; c < width; c += kStep) {
+    add_rows<kHeads, 1>(weights, weight_stride, rows + c, width, n_rows, sums + c);
+  }
+}
+
+void add_token(const AttendTask& task, const AttendScratch& scratch, const TokenRows& rows) {
+  const RowTile& tile = scratch.tile;
+  const float* values = tile.rows + rows.begin * tile.width;
+  const std::int64_t first = rows.offset + rows.begin;
+  const int n = rows.end - rows.begin;
+  int h = 0;
+  for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
+    add_channels<kHeadBlock>(scratch.head_scores(rows.token, h) + first, scratch.score_stride,
+                             values, tile.width, n, scratch.head_sums(rows.token, h));
+  }
+  for (; h < task.n_heads; ++h) {
+    add_channels<1>(scratch.head_scores(rows.token, h) + first, scratch.score_stride, values,
+                    tile.width, n, scratch.head_sums(rows.token, h));
+  }
+}
+
+HWY_INLINE float exp_one(float x) {
+  return hn::GetLane(exp_f32(hn::Set(DF32(), x)));
+}
+
+// Turns n scores into exp(u − max) and returns the denominator, the sink's share included.
+float exponentials(float* scores, std::int64_t n, const float* sink) {
+  const DF32 d;
+  constexpr auto kVirtual = static_cast<std::int64_t>(kVirtualLanes);
+  const std::int64_t padded = (n + kVirtual - 1) / kVirtual * kVirtual;
+  std::fill(scores + n, scores + padded, -std::numeric_limits<float>::infinity());
+  auto max_lanes = hn::LoadU(d, scores);
+  for (std::int64_t r = kStep; r < padded; r += kStep) {
+    max_lanes = hn::Max(max_lanes, hn::LoadU(d, scores + r));
+  }
+  const auto max = hn::MaxOfLanes(d, max_lanes);
+  VF32 sums[kParts];
+  for (VF32& sum : sums) sum = hn::Zero(d);
+  for (std::int64_t r = 0; r < padded; r += kVirtual) {
+    for (std::size_t part = 0; part < kParts; ++part) {
+      float* p = scores + r + part * kLanes;
+      const auto value = exp_f32(hn::Sub(hn::LoadU(d, p), max));
+      hn::StoreU(value, d, p);
+      sums[part] = hn::Add(sums[part], value);
+    }
+  }
+  HWY_ALIGN float lanes[kVirtualLanes];
+  for (std::size_t part = 0; part < kParts; ++part) {
+    hn::Store(sums[part], d, lanes + part * kLanes);
+  }
+  const float sum = sum_lanes(lanes);
+  return sink == nullptr ? sum : sum + exp_one(*sink - hn::GetLane(max));
+}
+
+// mass[i] += the probability of the i-th selected row, for one head.
+void add_mass(const AttendArgs& a, std::int64_t t, const float* selected, float denominator) {
+  float* mass = a.mass.row(t);
+  if (a.selection.listed.empty()) {
+    const std::int64_t n = n_selected_rows(a, t);
+    for (std::int64_t i = 0; i < n; ++i) mass[i] += selected[i] / denominator;
+    return;
+  }
+  for (const std::int32_t row : a.selection.listed.row_span(t)) {
+    if (row >= 0) *mass += *selected++ / denominator;
+    ++mass;
+  }
+}
+
+void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
+                   int i) {
+  const std::int64_t t = task.first_token + i;
+  const std::int64_t n_window = n_window_rows(a, t);
+  const std::int64_t n = n_window + n_selected_rows(a, t);
+  if (!a.mass.empty()) std::fill_n(a.mass.row(t), a.mass.cols, 0.0f);
+  for (int h = 0; h < task.n_heads; ++h) {
+    std::fill_n(scratch.head_sums(i, h), scratch.tile.width, 0.0f);
+    float& denominator = scratch.denominators[i * task.n_heads + h];
+    denominator = 0;
+    if (n == 0) continue;
+    float* scores = scratch.head_scores(i, h);
+    const float* sink = a.sink.empty() ? nullptr : &a.sink[task.first_head + h];
+    denominator = exponentials(scores, n, sink);
+    if (!a.mass.empty()) add_mass(a, t, scores + n_window, denominator);
+    round_row(scores, n, a.rounding);  // only as factors: the denominator keeps its f32 terms
+  }
+}
+
+void finish_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
+                  int i) {
+  const std::int64_t t = task.first_token + i;
+  const std::int64_t width = a.q.cols;
+  const int n_pairs = a.rope.n_pairs();
+  for (int h = 0; h < task.n_heads; ++h) {
+    const float* sums = scratch.head_sums(i, h);
+    const float denominator = scratch.denominators[i * task.n_heads + h];
+    float* out = a.out.at(t, task.first_head + h);
+    if (denominator == 0) {  // no row at all
+      std::fill_n(out, width, 0.0f);
+      continue;
+    }
+    for (std::int64_t c = 0; c < width; ++c) out[c] = sums[c] / denominator;
+    round_row(out, width, a.rounding);
+    float* rotated = out + width - 2 * n_pairs;
+    rotate_pairs_back(rotated, n_pairs, a.rope.cos(t), a.rope.sin(t));
+    round_row(rotated, 2 * n_pairs, a.rounding);
+  }
+}
+
+}  // namespace
+
+std::size_t attend_scratch_bytes(const AttendArgs& a, const AttendTask& task) {
+  Slices slices(nullptr);
+  const AttendScratch scratch(slices, a, task);
+  return slices.n_bytes();
+}
+
+void attend_task(const AttendArgs& a, const AttendTask& task, std::byte* memory) {
+  Slices slices(memory);
+  const AttendScratch scratch(slices, a, task);
+  for_tiles<Pass::kScores>(a, task, scratch.tile,
+                           [&](const TokenRows& rows) { score_token(a, task, scratch, rows); });
+  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, scratch, i);
+  for_tiles<Pass::kValues>(a, task, scratch.tile,
+                           [&](const TokenRows& rows) { add_token(task, scratch, rows); });
+  for (int i = 0; i < task.n_tokens; ++i) finish_token(a, task, scratch, i);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace precis
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace precis {
+namespace {
+
+constexpr std::int64_t kMaxTaskTokens = 16;       // a tile's decoding is 1/16 of its use then
+constexpr std::int64_t kMaxTaskScores = 1 << 18;  // 1 MiB: the second-level cache of one core
+constexpr std::int64_t kFewTokens = 16;
+constexpr std::int64_t kFewTokensHeads = 16;  // heads of a task where tokens alone are too few
+
+std::int64_t max_rows_of_a_token(const AttendArgs& a) {
+  const auto n_first = a.selection.n_first;
+  const std::int64_t n_selected =
+      n_first.empty() ? a.selection.listed.cols : *std::max_element(n_first.begin(), n_first.end());
+  return a.window.window + n_selected;
+}
+
+}  // namespace
+
+void CpuBackend::do_attend(const AttendArgs& a) {
+  const std::int64_t n_tokens = a.q.n;
+  const std::int64_t n_heads = a.q.planes;
+  if (n_tokens == 0 || n_heads == 0) return;
+  const auto ceil_div = [](std::int64_t x, std::int64_t y) { return (x + y - 1) / y; };
+  const std::int64_t max_rows = max_rows_of_a_token(a);
+  // The heads' shares of `mass` are added in ascending order, so one task must hold all of them.
+  const bool may_cut_heads = a.mass.empty() && n_tokens < kFewTokens;
+  const std::int64_t task_heads = may_cut_heads ? std::min(n_heads, kFewTokensHeads) : n_heads;
+  const std::int64_t task_tokens = std::clamp<std::int64_t>(
+      std::min(kMaxTaskScores / (task_heads * (max_rows + 1)), ceil_div(n_tokens, 8)), 1,
+      kMaxTaskTokens);
+  const std::int64_t n_head_blocks = ceil_div(n_heads, task_heads);
+  const AttendTask largest{.n_tokens = static_cast<int>(task_tokens),
+                           .n_heads = static_cast<int>(task_heads),
+                           .max_rows = max_rows};
+  const std::size_t scratch_bytes = PRECIS_CPU_ENTRY(isa_, attend_scratch_bytes)(a, largest);
+  const auto run = PRECIS_CPU_ENTRY(isa_, attend_task);
+  threads_.parallel_for(
+      ceil_div(n_tokens, task_tokens) * n_head_blocks, 1,
+      [&](std::int64_t index, std::int64_t, int worker) {
+        AttendTask task = largest;
+        task.first_token = index / n_head_blocks * task_tokens;
+        task.n_tokens =
+            static_cast<int>(std::min<std::int64_t>(task_tokens, n_tokens - task.first_token));
+        task.first_head = static_cast<int>(index % n_head_blocks * task_heads);
+        task.n_heads =
+            static_cast<int>(std::min<std::int64_t>(task_heads, n_heads - task.first_head));
+        run(a, task, worker_scratch_[worker].get<std::byte>(scratch_bytes));
+      });
+}
+
+}  // namespace precis
+#endif

@@ -1,0 +1,98 @@
+// Packed KV rows decoded for attention: row by row for the values, transposed for the scores.
+//
+// Included once per instruction set by foreach_target.h, hence the guard that toggles.
+#include <algorithm>
+#include <cstdint>
+
+#include <hwy/highway.h>
+
+#include "backend/cpu/row_codec.h"
+#include "backend/cpu/simd.h"
+#include "backend/cpu/slices.h"
+
+#if defined(PRECIS_CPU_ROW_TILE_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PRECIS_CPU_ROW_TILE_H_
+#undef PRECIS_CPU_ROW_TILE_H_
+#else
+#define PRECIS_CPU_ROW_TILE_H_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace precis {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Two AVX-512 registers of rows: 8 chains of 4 heads, which hide the latency of the multiply-add.
+inline constexpr int kTileRows = 32;
+inline constexpr int kChannelPad = 16;
+
+inline std::int64_t padded_width(std::int64_t width) {
+  return (width + kChannelPad - 1) / kChannelPad * kChannelPad;
+}
+
+struct RowTile {
+  RowTile(Slices& slices, const KvRowFormat& row_format)
+      : format(row_format),
+        width(padded_width(row_format.width())),
+        rows(slices.take<float>(kTileRows * width)),
+        columns(slices.take<float>(kTileRows * width)) {}
+
+  KvRowFormat format;
+  std::int64_t width;  // a multiple of kChannelPad; channels beyond the format's are zero
+  float* rows;         // [kTileRows][width]
+  float* columns;      // [width][kTileRows]
+};
+
+HWY_INLINE void load_tile_row(const RowPool& pool, std::int64_t row, int index,
+                              const RowTile& tile) {
+  float* out = tile.rows + index * tile.width;
+  decode_kv_row(tile.format, pool.data(row), pool.scales(row), out);
+  std::fill(out + tile.format.width(), out + tile.width, 0.0f);
+}
+
+// Transposes the first n rows, rounded up to four; what that reads beyond n may be any value and
+// stays in its own lanes.
+HWY_INLINE void transpose_tile(const RowTile& tile, int n) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int r = 0; r < n; ++r) {
+    for (std::int64_t c = 0; c < tile.width; ++c) {
+      tile.columns[c * kTileRows + r] = tile.rows[r * tile.width + c];
+    }
+  }
+#else
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<double, 2> d_pair;
+  const auto low_pairs = [&](auto a, auto b) HWY_ATTR {
+    return hn::BitCast(d,
+                       hn::InterleaveLower(d_pair, hn::BitCast(d_pair, a), hn::BitCast(d_pair, b)));
+  };
+  const auto high_pairs = [&](auto a, auto b) HWY_ATTR {
+    return hn::BitCast(d,
+                       hn::InterleaveUpper(d_pair, hn::BitCast(d_pair, a), hn::BitCast(d_pair, b)));
+  };
+  for (int r = 0; r < n; r += 4) {
+    const float* in = tile.rows + r * tile.width;
+    for (std::int64_t c = 0; c < tile.width; c += 4) {
+      const auto a = hn::Load(d, in + c);
+      const auto b = hn::Load(d, in + tile.width + c);
+      const auto e = hn::Load(d, in + 2 * tile.width + c);
+      const auto f = hn::Load(d, in + 3 * tile.width + c);
+      const auto ab_low = hn::InterleaveLower(d, a, b);
+      const auto ab_high = hn::InterleaveUpper(d, a, b);
+      const auto ef_low = hn::InterleaveLower(d, e, f);
+      const auto ef_high = hn::InterleaveUpper(d, e, f);
+      float* out = tile.columns + c * kTileRows + r;
+      hn::Store(low_pairs(ab_low, ef_low), d, out);
+      hn::Store(high_pairs(ab_low, ef_low), d, out + kTileRows);
+      hn::Store(low_pairs(ab_high, ef_high), d, out + 2 * kTileRows);
+      hn::Store(high_pairs(ab_high, ef_high), d, out + 3 * kTileRows);
+    }
+  }
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace precis
+HWY_AFTER_NAMESPACE();
+
+#endif
