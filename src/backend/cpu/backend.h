@@ -57,6 +57,7 @@ class CpuBackend final : public Backend {
   // An operation may use all of these; nothing in them outlives the operation.
   std::vector<ScratchBuffer> worker_scratch_;  // [threads_.n_threads()], one for each worker
   ScratchBuffer input_scratch_;                // quantised inputs
+  ScratchBuffer shared_input_scratch_;         // of the shared expert, where they differ
   ScratchBuffer hidden_scratch_;               // between the two products of the experts
   ScratchBuffer result_scratch_;               // before results are combined
 };
