@@ -30,19 +30,19 @@ constexpr float decode_e2m1(std::uint8_t code) {
 /// Errors    none
 /// Source    spec §4: 0.25→0, 0.75→1, 1.25→1, 1.75→2, 2.5→2, 3.5→4, 5→4
 constexpr std::uint8_t encode_e2m1(float value) {
-  constexpr std::uint32_t kMaxBits = std::bit_cast<std::uint32_t>(kE2m1Max);
-  constexpr std::uint32_t kOneBits = std::bit_cast<std::uint32_t>(1.0f);
-  // One unit in the last place of 2^22 is 0.5, the step of the codes below 1.
-  constexpr float kStepIsUlp = 0x1p22f;
+  constexpr auto kMaxBits = std::bit_cast<std::int32_t>(kE2m1Max);
+  constexpr auto kMinNormalBits = std::bit_cast<std::int32_t>(1.0f);
 
   const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t clamped = std::min(bits & 0x7fffffff, kMaxBits);
-  const std::uint32_t normal = ((clamped + 0x1fffff + ((clamped >> 22) & 1)) >> 22) - (126u << 1);
-  const std::uint32_t subnormal =
-      std::bit_cast<std::uint32_t>(std::bit_cast<float>(clamped) + kStepIsUlp) -
-      std::bit_cast<std::uint32_t>(kStepIsUlp);
-  const std::uint32_t code = clamped < kOneBits ? subnormal : normal;
-  return static_cast<std::uint8_t>(code | ((bits >> 28) & 0x8));
+  const std::int32_t clamped = std::min(static_cast<std::int32_t>(bits & 0x7fffffff), kMaxBits);
+  // As in encode_e4m3: codes in the binade 2^E are 2^(E-1) apart, one unit in the last place of
+  // 2^(E+22).
+  const std::int32_t binade = std::max(clamped & 0x7f800000, kMinNormalBits);
+  const std::int32_t anchor = binade + (22 << 23);
+  const float sum = std::bit_cast<float>(clamped) + std::bit_cast<float>(anchor);
+  const std::int32_t steps = std::bit_cast<std::int32_t>(sum) - anchor;
+  const std::int32_t code = 2 * ((binade - kMinNormalBits) >> 23) + steps;
+  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(code) | ((bits >> 28) & 0x8));
 }
 
 /// The byte that holds `even` in its low and `odd` in its high nibble.

@@ -1,8 +1,7 @@
 // The 8-bit formats: e4m3 codes (values) and e8m0 bytes (power-of-two scales), one code at a time.
 //
 // Encoders work on f32 bits without branches, so that loops over them vectorise.  Rounding is to
-// nearest, ties to the even code; the float addition in the subnormal range relies on the default
-// rounding mode.
+// nearest, ties to the even code, by a float addition in the default rounding mode.
 #pragma once
 
 #include <algorithm>
@@ -55,21 +54,22 @@ constexpr float decode_e4m3(std::uint8_t code) {
 /// Ensures   the sign survives, that of zero and NaN included; NaN gives 0x7f or 0xff
 /// Errors    none
 constexpr std::uint8_t encode_e4m3(float value) {
-  constexpr std::uint32_t kMaxBits = std::bit_cast<std::uint32_t>(kE4m3Max);
-  constexpr std::uint32_t kMinNormalBits = std::bit_cast<std::uint32_t>(0x1p-6f);
-  // One unit in the last place of 2^14 is 2^-9, the step of the subnormal codes.
-  constexpr float kStepIsUlp = 0x1p14f;
+  constexpr auto kMaxBits = std::bit_cast<std::int32_t>(kE4m3Max);
+  constexpr auto kMinNormalBits = std::bit_cast<std::int32_t>(0x1p-6f);
 
   const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t magnitude = bits & 0x7fffffff;
-  const std::uint32_t clamped = std::min(magnitude, kMaxBits);
-  const std::uint32_t normal = ((clamped + 0x7ffff + ((clamped >> 20) & 1)) >> 20) - (120u << 3);
-  const std::uint32_t subnormal =
-      std::bit_cast<std::uint32_t>(std::bit_cast<float>(clamped) + kStepIsUlp) -
-      std::bit_cast<std::uint32_t>(kStepIsUlp);
-  const std::uint32_t finite = clamped < kMinNormalBits ? subnormal : normal;
-  const std::uint32_t code = magnitude > 0x7f800000 ? kE4m3Nan : finite;
-  return static_cast<std::uint8_t>(code | ((bits >> 24) & 0x80));
+  const auto magnitude = static_cast<std::int32_t>(bits & 0x7fffffff);
+  const std::int32_t clamped = std::min(magnitude, kMaxBits);
+  // 2^E, the binade of the value, no lower than the one that subnormal codes share.
+  const std::int32_t binade = std::max(clamped & 0x7f800000, kMinNormalBits);
+  // Codes in a binade are 2^(E-3) apart, which is one unit in the last place of 2^(E+20): the
+  // addition rounds, and its low bits count steps from zero.
+  const std::int32_t anchor = binade + (20 << 23);
+  const float sum = std::bit_cast<float>(clamped) + std::bit_cast<float>(anchor);
+  const std::int32_t steps = std::bit_cast<std::int32_t>(sum) - anchor;
+  const std::int32_t finite = 8 * ((binade - kMinNormalBits) >> 23) + steps;
+  const std::int32_t code = magnitude > 0x7f800000 ? kE4m3Nan : finite;
+  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(code) | ((bits >> 24) & 0x80));
 }
 
 /// The scale 2^(byte - 127) of an e8m0 byte; 255 is NaN.
