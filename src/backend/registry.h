@@ -6,8 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "ops/backend.h"
 #include "precis/status.h"
+
+#include "ops/backend.h"
 
 namespace precis {
 

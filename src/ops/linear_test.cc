@@ -80,10 +80,12 @@ TEST_P(Linear, RandomDataStaysWithinTheRoundingOfItsChain) {
       const std::int64_t n_tokens = 17;
       const std::int64_t width = c.n_in * c.n_groups;
       const TestWeight weight = make_weight(c.format, c.n_out, c.n_in, Fill::kRandom, ++seed);
-      const std::vector<float> x = activations(n_tokens * width, ++seed);
+      std::vector<float> x = activations(n_tokens * width, ++seed);
+      // Magnitudes change every 40 columns, so that a wrong quantisation group has a wrong scale.
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] *= std::ldexp(1.0f, i % width / 40 % 3 * 5);
       std::vector<float> seen = x;
-      for (std::int64_t t = 0; t < n_tokens && input == InputQuant::kFp8Group128; ++t) {
-        fake_quantize_row_e4m3(mat(seen, n_tokens, width).row_span(t), kActivationGroup);
+      for (std::size_t i = 0; i < x.size() && input == InputQuant::kFp8Group128; i += c.n_in) {
+        fake_quantize_row_e4m3(std::span(seen).subspan(i, c.n_in), kActivationGroup);
       }
       const std::vector<float> rows = weight.decoded();
       const auto bound = [&](std::size_t i) {

@@ -31,7 +31,8 @@ std::vector<float> score_rows(const SelectArgs& args, std::int64_t t) {
     double score = 0;
     for (std::int64_t h = 0; h < n_heads; ++h) {
       const double product = dot(queries[h], key);
-      score += args.weights(t, h) * (product < 0 ? 0 : product);  // a NaN product stays visible
+      const float weight = rounded(args.weights(t, h) * args.weight_scale, args.rounding);
+      score += weight * (product < 0 ? 0 : product);  // a NaN product stays visible
     }
     scores[s] = rounded(score, args.rounding);
   }
