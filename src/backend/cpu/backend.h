@@ -49,8 +49,7 @@ class CpuBackend final : public Backend {
   void do_experts(const ExpertsArgs& a) override;
 
   /// x as a product sees it: x itself, or its quantised values in `scratch`.
-  Mat<const float> quantized(Mat<const float> x, InputQuant input, std::int64_t n_parts,
-                             ScratchBuffer& scratch);
+  Mat<const float> quantized(Mat<const float> x, InputQuant input, ScratchBuffer& scratch);
 
   ThreadPool& threads_;
   const Isa isa_;

@@ -38,12 +38,9 @@ void embed_token(const CpuWeight& table, std::int32_t id, std::int64_t t, const 
 void CpuBackend::do_embed(const EmbedArgs& a) {
   const CpuWeight& table = as_cpu(*a.table);
   PRECIS_CHECK(table.format() == WeightFormat::kBf16 || table.format() == WeightFormat::kF32);
-  threads_.parallel_for(a.out.n, grain_for(static_cast<double>(a.out.cols) * 2),
-                        [&](std::int64_t begin, std::int64_t end, int) {
-                          for (std::int64_t t = begin; t < end; ++t) {
-                            embed_token(table, a.ids[static_cast<std::size_t>(t)], t, a.out);
-                          }
-                        });
+  for_each(threads_, a.out.n, static_cast<double>(a.out.cols) * 2, [&](std::int64_t t) {
+    embed_token(table, a.ids[static_cast<std::size_t>(t)], t, a.out);
+  });
 }
 
 }  // namespace precis

@@ -197,12 +197,12 @@ std::vector<ExpertTile> cut_tiles(const ExpertPlan& plan, const Weight* ExpertWe
   return tiles;
 }
 
-std::int64_t tile_grain(std::span<const ExpertTile> tiles, std::int64_t n_in, int n_products) {
+double mean_tile_ns(std::span<const ExpertTile> tiles, std::int64_t n_in) {
   double total_ns = 0;
   for (const ExpertTile& tile : tiles) {
-    total_ns += n_products * product_ns(n_in * kTileOutputs, tile.n_rows);
+    total_ns += product_ns(n_in * kTileOutputs, tile.n_rows);
   }
-  return grain_for(total_ns / static_cast<double>(std::max<std::size_t>(tiles.size(), 1)));
+  return total_ns / static_cast<double>(std::max<std::size_t>(tiles.size(), 1));
 }
 
 }  // namespace
@@ -212,53 +212,37 @@ void CpuBackend::do_experts(const ExpertsArgs& a) {
   const ExpertPlan plan = plan_rows(a);
   const auto n_rows = std::ssize(plan.token_of_row);
   const std::int64_t width = a.shared.w1->n_out();
-  const Mat<float> hidden(hidden_scratch_.get<float>(static_cast<std::size_t>(n_rows * width)),
-                          n_rows, width);
-  const Mat<float> results(
-      result_scratch_.get<float>(static_cast<std::size_t>(n_rows * a.out.cols)), n_rows,
-      a.out.cols);
-  const Mat<const float> x = quantized(a.x, a.expert_input, 1, input_scratch_);
-  const Mat<const float> shared_x = a.shared_input == a.expert_input
-                                        ? x
-                                        : quantized(a.x, a.shared_input, 1, shared_input_scratch_);
+  const auto n_hidden = static_cast<std::size_t>(n_rows * width);
+  const auto n_results = static_cast<std::size_t>(n_rows * a.out.cols);
+  const Mat<float> hidden(hidden_scratch_.get<float>(n_hidden), n_rows, width);
+  const Mat<float> results(result_scratch_.get<float>(n_results), n_rows, a.out.cols);
+  const Mat<const float> x = quantized(a.x, a.expert_input, input_scratch_);
+  const Mat<const float> shared_x =
+      a.shared_input == a.expert_input ? x : quantized(a.x, a.shared_input, shared_input_scratch_);
 
   const auto hidden_tile = PRECIS_CPU_ENTRY(isa_, run_hidden_tile);
   const std::vector<ExpertTile> hidden_tiles = cut_tiles(plan, &ExpertWeights::w1);
-  threads_.parallel_for(std::ssize(hidden_tiles), tile_grain(hidden_tiles, a.x.cols, 2),
-                        [&](std::int64_t begin, std::int64_t end, int) {
-                          for (std::int64_t i = begin; i < end; ++i) {
-                            const ExpertTile& tile = hidden_tiles[static_cast<std::size_t>(i)];
-                            hidden_tile(a, plan, tile, tile.group->is_shared ? shared_x : x,
-                                        hidden);
-                          }
-                        });
+  for_each(threads_, std::ssize(hidden_tiles), 2 * mean_tile_ns(hidden_tiles, a.x.cols),
+           [&](std::int64_t i) {
+             const ExpertTile& tile = hidden_tiles[static_cast<std::size_t>(i)];
+             hidden_tile(a, plan, tile, tile.group->is_shared ? shared_x : x, hidden);
+           });
 
   const auto quantize_row = PRECIS_CPU_ENTRY(isa_, run_quantize_row);
-  threads_.parallel_for(n_rows, grain_for(static_cast<double>(width) / 2),
-                        [&](std::int64_t begin, std::int64_t end, int) {
-                          for (std::int64_t row = begin; row < end; ++row) {
-                            const bool is_shared = row >= plan.shared_begin;
-                            const InputQuant input = is_shared ? a.shared_input : a.expert_input;
-                            if (input == InputQuant::kNone) continue;
-                            quantize_row(hidden.row(row), width);
-                          }
-                        });
+  for_each(threads_, n_rows, static_cast<double>(width) / 2, [&](std::int64_t row) {
+    const InputQuant input = row < plan.shared_begin ? a.expert_input : a.shared_input;
+    if (input != InputQuant::kNone) quantize_row(hidden.row(row), width);
+  });
 
   const auto down_tile = PRECIS_CPU_ENTRY(isa_, run_down_tile);
   const std::vector<ExpertTile> down_tiles = cut_tiles(plan, &ExpertWeights::w2);
-  threads_.parallel_for(std::ssize(down_tiles), tile_grain(down_tiles, width, 1),
-                        [&](std::int64_t begin, std::int64_t end, int) {
-                          for (std::int64_t i = begin; i < end; ++i) {
-                            down_tile(a, down_tiles[static_cast<std::size_t>(i)], hidden, results);
-                          }
-                        });
+  for_each(threads_, std::ssize(down_tiles), mean_tile_ns(down_tiles, width), [&](std::int64_t i) {
+    down_tile(a, down_tiles[static_cast<std::size_t>(i)], hidden, results);
+  });
 
   const auto combine = PRECIS_CPU_ENTRY(isa_, run_combine);
-  const double token_ns = static_cast<double>(a.out.cols * (a.expert_idx.cols + 1)) / 8;
-  threads_.parallel_for(a.x.rows, grain_for(token_ns),
-                        [&](std::int64_t begin, std::int64_t end, int) {
-                          for (std::int64_t t = begin; t < end; ++t) combine(a, plan, results, t);
-                        });
+  for_each(threads_, a.x.rows, static_cast<double>(a.out.cols * (a.expert_idx.cols + 1)) / 8,
+           [&](std::int64_t t) { combine(a, plan, results, t); });
 }
 
 }  // namespace precis

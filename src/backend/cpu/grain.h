@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/threads.h"
+
 namespace precis {
 
 inline constexpr int kTilePanels = 2;
@@ -22,6 +24,14 @@ inline double product_ns(std::int64_t n_weights, std::int64_t n_rows) {
 inline std::int64_t grain_for(double task_ns) {
   constexpr double kChunkNs = 25'000;
   return static_cast<std::int64_t>(std::clamp(kChunkNs / std::max(task_ns, 1.0), 1.0, 1e9));
+}
+
+/// Calls body(i) for every i in [0, n), in chunks that suit items of `item_ns` each.
+template <typename Body>
+void for_each(ThreadPool& threads, std::int64_t n, double item_ns, const Body& body) {
+  threads.parallel_for(n, grain_for(item_ns), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) body(i);
+  });
 }
 
 }  // namespace precis

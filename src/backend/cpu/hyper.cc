@@ -9,6 +9,20 @@
 #include "backend/cpu/weight.h"
 #include "base/check.h"
 
+#ifndef PRECIS_CPU_HYPER_SIZES_
+#define PRECIS_CPU_HYPER_SIZES_
+namespace precis {
+namespace {
+
+constexpr int kMaxStreams = 8;
+constexpr int kTokenLanes = 16;
+// Three lane groups at once, so that fn is read from the L2 cache once for 48 tokens.
+constexpr int kHyperTokens = 3 * kTokenLanes;
+
+}  // namespace
+}  // namespace precis
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/hyper.cc"
 #include <hwy/foreach_target.h>  // must come before the per-target headers
@@ -20,11 +34,8 @@ namespace precis {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int kMaxStreams = 8;
 constexpr int kMaxMix = kMaxStreams * (2 + kMaxStreams);
-constexpr int kTokenLanes = kVirtualLanes;
-// Three lane groups at once, so that fn is read from the L2 cache once for 48 tokens.
-constexpr int kHyperTokens = 3 * kTokenLanes;
+static_assert(kTokenLanes == kVirtualLanes);
 static_assert(kHyperTokens <= kTileRows);
 
 // Values of 16 tokens: row i holds value i of each, so a register holds one value of its lanes.
@@ -153,7 +164,7 @@ void collapse(const MixLanes& mix, int lane, const Cube<const float>& streams, s
 }
 
 // Mixing values of tokens [begin, end), end - begin <= kHyperTokens.
-void pre_tokens(const HyperPreArgs& a, std::int64_t begin, std::int64_t end) {
+void run_hyper_pre(const HyperPreArgs& a, std::int64_t begin, std::int64_t end) {
   MixLanes mix[kHyperTokens / kTokenLanes] = {};
   const int n_streams = static_cast<int>(a.streams.planes);
   mix_tokens(a.streams.flat().slice_rows(begin, end - begin), as_cpu(*a.weights.fn),
@@ -178,7 +189,7 @@ void pre_tokens(const HyperPreArgs& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-void head_tokens(const HyperHeadArgs& a, std::int64_t begin, std::int64_t end) {
+void run_hyper_head(const HyperHeadArgs& a, std::int64_t begin, std::int64_t end) {
   MixLanes mix[kHyperTokens / kTokenLanes] = {};
   mix_tokens(a.streams.flat().slice_rows(begin, end - begin), as_cpu(*a.weights.fn),
              a.params.norm_eps, mix);
@@ -222,44 +233,8 @@ void post_token(const HyperPostArgs& a, std::int64_t t) {
   }
 }
 
-double mix_ns(const HyperWeights& w, const Cube<const float>& streams) {
-  const auto values = static_cast<double>(streams.planes * streams.cols);
-  return product_ns(w.fn->n_in() * kTileOutputs, kHyperTokens) / kHyperTokens + values / 8 + 100;
-}
-
-// Chunks are whole lane groups where T allows, and at most what mix_tokens takes.
-std::int64_t hyper_grain(double token_ns) {
-  const std::int64_t groups = grain_for(token_ns * kTokenLanes);
-  return std::min<std::int64_t>(groups * kTokenLanes, kHyperTokens);
-}
-
-void run_hyper_pre(const HyperPreArgs& a, ThreadPool& threads) {
-  PRECIS_CHECK_LE(a.streams.planes, kMaxStreams);
-  threads.parallel_for(
-      a.streams.n, hyper_grain(mix_ns(a.weights, a.streams)),
-      [&](std::int64_t begin, std::int64_t end, int) { pre_tokens(a, begin, end); });
-}
-
-void run_hyper_head(const HyperHeadArgs& a, ThreadPool& threads) {
-  PRECIS_CHECK_LE(a.streams.planes, kMaxStreams);
-  threads.parallel_for(
-      a.streams.n, hyper_grain(mix_ns(a.weights, a.streams)),
-      [&](std::int64_t begin, std::int64_t end, int) { head_tokens(a, begin, end); });
-}
-
-void run_hyper_post(const HyperPostArgs& a, ThreadPool& threads) {
-  PRECIS_CHECK_LE(a.streams.planes, kMaxStreams);
-  const double token_ns = static_cast<double>(a.streams.planes * a.streams.cols) / 4;
-  threads.parallel_for(a.streams.n, grain_for(token_ns),
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                         for (std::int64_t t = begin; t < end; ++t) {
-                           if (a.streams.planes == 4) {
-                             post_token<4>(a, t);
-                           } else {
-                             post_token<0>(a, t);
-                           }
-                         }
-                       });
+void run_hyper_post(const HyperPostArgs& a, std::int64_t t) {
+  return a.streams.planes == 4 ? post_token<4>(a, t) : post_token<0>(a, t);
 }
 
 }  // namespace
@@ -269,17 +244,35 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace precis {
+namespace {
+
+// Tokens for each chunk: whole lane groups, and at most what one call takes.
+std::int64_t hyper_grain(const HyperWeights& weights, const Cube<const float>& streams) {
+  PRECIS_CHECK_LE(streams.planes, kMaxStreams);
+  const double group_ns = product_ns(weights.fn->n_in() * kTileOutputs, kTokenLanes) +
+                          static_cast<double>(streams.planes * streams.cols) * kTokenLanes / 8;
+  return std::min<std::int64_t>(grain_for(group_ns) * kTokenLanes, kHyperTokens);
+}
+
+}  // namespace
 
 void CpuBackend::do_hyper_pre(const HyperPreArgs& a) {
-  PRECIS_CPU_ENTRY(isa_, run_hyper_pre)(a, threads_);
+  const auto run = PRECIS_CPU_ENTRY(isa_, run_hyper_pre);
+  threads_.parallel_for(a.streams.n, hyper_grain(a.weights, a.streams),
+                        [&](std::int64_t begin, std::int64_t end, int) { run(a, begin, end); });
 }
 
 void CpuBackend::do_hyper_head(const HyperHeadArgs& a) {
-  PRECIS_CPU_ENTRY(isa_, run_hyper_head)(a, threads_);
+  const auto run = PRECIS_CPU_ENTRY(isa_, run_hyper_head);
+  threads_.parallel_for(a.streams.n, hyper_grain(a.weights, a.streams),
+                        [&](std::int64_t begin, std::int64_t end, int) { run(a, begin, end); });
 }
 
 void CpuBackend::do_hyper_post(const HyperPostArgs& a) {
-  PRECIS_CPU_ENTRY(isa_, run_hyper_post)(a, threads_);
+  PRECIS_CHECK_LE(a.streams.planes, kMaxStreams);
+  const auto run = PRECIS_CPU_ENTRY(isa_, run_hyper_post);
+  for_each(threads_, a.streams.n, static_cast<double>(a.streams.planes * a.streams.cols) / 4,
+           [&](std::int64_t t) { run(a, t); });
 }
 
 }  // namespace precis

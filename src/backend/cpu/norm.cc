@@ -42,26 +42,14 @@ void add_row(const float* x, std::size_t n, Rounding rounding, float* sum) {
   }
 }
 
-void run_rms_norm(const RmsNormArgs& a, ThreadPool& threads) {
-  threads.parallel_for(a.x.rows, grain_for(static_cast<double>(a.x.cols) / 4),
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                         for (std::int64_t row = begin; row < end; ++row) {
-                           norm_row(a.x.row(row), a.weight, a.eps, a.rounding, a.out.row(row));
-                         }
-                       });
+void run_rms_norm(const RmsNormArgs& a, std::int64_t row) {
+  norm_row(a.x.row(row), a.weight, a.eps, a.rounding, a.out.row(row));
 }
 
-void run_add_to_streams(const AddToStreamsArgs& a, ThreadPool& threads) {
-  const Cube<float>& streams = a.streams;
-  threads.parallel_for(streams.n, grain_for(static_cast<double>(streams.planes * streams.cols) / 8),
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                         for (std::int64_t t = begin; t < end; ++t) {
-                           for (std::int64_t m = 0; m < streams.planes; ++m) {
-                             add_row(a.x.row(t), static_cast<std::size_t>(a.x.cols), a.rounding,
-                                     streams.at(t, m));
-                           }
-                         }
-                       });
+void run_add_to_streams(const AddToStreamsArgs& a, std::int64_t t) {
+  for (std::int64_t m = 0; m < a.streams.planes; ++m) {
+    add_row(a.x.row(t), static_cast<std::size_t>(a.x.cols), a.rounding, a.streams.at(t, m));
+  }
 }
 
 }  // namespace
@@ -73,11 +61,15 @@ HWY_AFTER_NAMESPACE();
 namespace precis {
 
 void CpuBackend::do_rms_norm(const RmsNormArgs& a) {
-  PRECIS_CPU_ENTRY(isa_, run_rms_norm)(a, threads_);
+  const auto run = PRECIS_CPU_ENTRY(isa_, run_rms_norm);
+  for_each(threads_, a.x.rows, static_cast<double>(a.x.cols) / 4,
+           [&](std::int64_t row) { run(a, row); });
 }
 
 void CpuBackend::do_add_to_streams(const AddToStreamsArgs& a) {
-  PRECIS_CPU_ENTRY(isa_, run_add_to_streams)(a, threads_);
+  const auto run = PRECIS_CPU_ENTRY(isa_, run_add_to_streams);
+  for_each(threads_, a.streams.n, static_cast<double>(a.streams.planes * a.streams.cols) / 8,
+           [&](std::int64_t t) { run(a, t); });
 }
 
 }  // namespace precis

@@ -62,12 +62,47 @@ HWY_INLINE VF32 load_scales(const std::uint8_t* HWY_RESTRICT bytes, std::size_t 
   return hn::BitCast(df, bits);
 }
 
+enum class Nibble { kEven, kOdd };
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+HWY_ALIGN inline constexpr float kE2m1Scaled[16] = {
+    0x0p-8f,  0x1p-9f,  0x1p-8f,  0x3p-9f,  0x1p-7f,  0x3p-8f,  0x1p-6f,  0x3p-7f,
+    -0x0p-8f, -0x1p-9f, -0x1p-8f, -0x3p-9f, -0x1p-7f, -0x3p-8f, -0x1p-6f, -0x3p-7f};
+
+/// 2^-8 times the e2m1 values of kLanes code pairs.  One register holds all 16 values, so a code is
+/// an index: widen, shift, look up.
+template <Nibble kNibble>
+HWY_INLINE VF32 load_e2m1(const std::uint8_t* HWY_RESTRICT pairs) {
+  const DI32 di;
+  const VI32 wide = hn::PromoteTo(di, hn::LoadU(hn::Rebind<std::uint8_t, DF32>(), pairs));
+  const VI32 code =
+      kNibble == Nibble::kEven ? hn::And(wide, hn::Set(di, 0xf)) : hn::ShiftRight<4>(wide);
+  return hn::TableLookupLanes(hn::Load(DF32(), kE2m1Scaled), hn::IndicesFromVec(DF32(), code));
+}
+
+#else
+
 // The high bytes of the f16 numbers 2^-8 · (0, 0.5, 1, 1.5, 2, 3, 4, 6) and their negatives; the
 // low bytes are zero.
 HWY_ALIGN inline constexpr std::uint8_t kE2m1HighBytes[16] = {
     0x00, 0x18, 0x1c, 0x1e, 0x20, 0x22, 0x24, 0x26, 0x80, 0x98, 0x9c, 0x9e, 0xa0, 0xa2, 0xa4, 0xa6};
 
-enum class Nibble { kEven, kOdd };
+/// 2^-8 times the e2m1 values of kLanes code pairs, looked up as bytes of f16 numbers.
+template <Nibble kNibble>
+HWY_INLINE VF32 load_e2m1(const std::uint8_t* HWY_RESTRICT pairs) {
+  const hn::Rebind<std::uint8_t, DF32> du8;
+  const hn::Rebind<std::uint16_t, DF32> du16;
+  const hn::Rebind<hwy::float16_t, DF32> df16;
+  const auto wide = hn::LoadU(du8, pairs);
+  const auto code =
+      kNibble == Nibble::kEven ? hn::And(wide, hn::Set(du8, 0xf)) : hn::ShiftRight<4>(wide);
+  const auto table = hn::Load(hn::Full128<std::uint8_t>(), kE2m1HighBytes);
+  const auto high = hn::PromoteTo(du16, hn::TableLookupBytes(table, code));
+  return hn::PromoteTo(DF32(), hn::BitCast(df16, hn::ShiftLeft<8>(high)));
+}
+
+#endif
 
 /// Weights k of the panel's outputs [part · kLanes, …), scale not applied.
 template <WeightFormat kFormat, Nibble kNibble>
@@ -90,14 +125,8 @@ HWY_INLINE VF32 load_codes(const std::byte* HWY_RESTRICT panel, std::int64_t k, 
     const auto bits = hn::BitCast(du16, hn::ShiftLeft<7>(hn::PromoteTo(di16, codes)));
     return hn::PromoteTo(df, hn::BitCast(df16, hn::And(bits, hn::Set(du16, 0xbfff))));
   } else {
-    const hn::Rebind<std::uint8_t, DF32> du8;
-    const std::size_t byte = static_cast<std::size_t>(k / 2) * kPanelOutputs + part * kLanes;
-    const auto pairs = hn::LoadU(du8, reinterpret_cast<const std::uint8_t*>(panel) + byte);
-    const auto table = hn::Load(hn::Full128<std::uint8_t>(), kE2m1HighBytes);
-    const auto code =
-        kNibble == Nibble::kEven ? hn::And(pairs, hn::Set(du8, 0xf)) : hn::ShiftRight<4>(pairs);
-    const auto high = hn::PromoteTo(du16, hn::TableLookupBytes(table, code));
-    return hn::PromoteTo(df, hn::BitCast(df16, hn::ShiftLeft<8>(high)));
+    return load_e2m1<kNibble>(reinterpret_cast<const std::uint8_t*>(panel) +
+                              static_cast<std::size_t>(k / 2) * kPanelOutputs + part * kLanes);
   }
 }
 
