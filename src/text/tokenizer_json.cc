@@ -21,9 +21,15 @@ constexpr std::int64_t kMaxTokenId = (1 << 24) - 1;
 constexpr std::string_view kByteLevelRegex =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-bool absent(const Json& object, const char* key) {
+// A field, or null when it is absent.
+const Json& member(const Json& object, const char* key) {
+  static const Json kNull;
   const auto it = object.find(key);
-  return it == object.end() || it->is_null();
+  return it == object.end() ? kNull : *it;
+}
+
+bool absent(const Json& object, const char* key) {
+  return member(object, key).is_null();
 }
 
 std::string shown(const Json& value) {
@@ -45,14 +51,14 @@ class SpecReader {
       if (!absent(file, key)) return unsupported(key, "null", file[key]);
     }
     if (!absent(file, "normalizer")) PRECIS_TRY(check_normalizer(file["normalizer"]));
-    PRECIS_TRY(read_pre_tokenizer(file.value("pre_tokenizer", Json()), "pre_tokenizer"));
+    PRECIS_TRY(read_pre_tokenizer(member(file, "pre_tokenizer"), "pre_tokenizer"));
     if (!is_byte_level_) {
-      return unsupported("pre_tokenizer", "a ByteLevel step", file.value("pre_tokenizer", Json()));
+      return unsupported("pre_tokenizer", "a ByteLevel step", member(file, "pre_tokenizer"));
     }
-    PRECIS_TRY(check_post_processor(file.value("post_processor", Json()), "post_processor"));
-    PRECIS_TRY(check_decoder(file.value("decoder", Json())));
-    PRECIS_TRY(read_model(file.value("model", Json())));
-    PRECIS_TRY(read_added_tokens(file.value("added_tokens", Json::array())));
+    PRECIS_TRY(check_post_processor(member(file, "post_processor"), "post_processor"));
+    PRECIS_TRY(check_decoder(member(file, "decoder")));
+    PRECIS_TRY(read_model(member(file, "model")));
+    PRECIS_TRY(read_added_tokens(member(file, "added_tokens")));
     return std::move(spec_);
   }
 
@@ -150,7 +156,7 @@ class SpecReader {
         {"MergedWithNext", SplitBehavior::kMergedWithNext},
         {"Contiguous", SplitBehavior::kContiguous},
     };
-    const Json found = step.value("behavior", Json());
+    const Json& found = member(step, "behavior");
     for (const auto& [behavior_name, behavior] : kBehaviors) {
       if (found == behavior_name) return behavior;
     }
@@ -161,7 +167,7 @@ class SpecReader {
     PRECIS_TRY(check_fields(step, path, {"type", "pattern", "behavior", "invert"}));
     PRECIS_ASSIGN_OR_RETURN(const SplitBehavior behavior, read_behavior(step, path));
     PRECIS_ASSIGN_OR_RETURN(const bool inverted, read_flag(step, "invert", path, false));
-    const Json pattern = step.value("pattern", Json());
+    const Json& pattern = member(step, "pattern");
     PRECIS_TRY(check_fields(pattern, path + ".pattern", {"Regex", "String"}));
     if (pattern.size() != 1 || !pattern.begin()->is_string()) {
       return corrupt(path + ".pattern", "one string under Regex or String", shown(pattern));
@@ -253,13 +259,13 @@ class SpecReader {
     PRECIS_ASSIGN_OR_RETURN(const bool ignore_merges,
                             read_flag(model, "ignore_merges", "model", false));
     if (ignore_merges) spec_.whole_words = Bpe::WholeWords::kTakenDirectly;
-    PRECIS_TRY(read_vocab(model.value("vocab", Json())));
+    PRECIS_TRY(read_vocab(member(model, "vocab")));
     PRECIS_ASSIGN_OR_RETURN(const bool byte_fallback,
                             read_flag(model, "byte_fallback", "model", false));
     if (byte_fallback && !has_all_bytes()) {
       return unsupported("model.byte_fallback", "false, or a token for every byte", true);
     }
-    return read_merges(model.value("merges", Json()));
+    return read_merges(member(model, "merges"));
   }
 
   // With a token for every byte nothing is left for the fallback to do.
@@ -361,10 +367,10 @@ class SpecReader {
       if (flag) return unsupported(fmt::format("{}.{}", path, key), "false", flag);
     }
     AddedToken added;
-    PRECIS_ASSIGN_OR_RETURN(added.id, read_id(token.value("id", Json()), path + ".id"));
+    PRECIS_ASSIGN_OR_RETURN(added.id, read_id(member(token, "id"), path + ".id"));
     PRECIS_ASSIGN_OR_RETURN(added.special, read_flag(token, "special", path, false));
     PRECIS_ASSIGN_OR_RETURN(added.normalized, read_flag(token, "normalized", path, true));
-    const Json content = token.value("content", Json());
+    const Json& content = member(token, "content");
     if (!content.is_string() || content == "") {
       return corrupt(path + ".content", "a text", shown(content));
     }
