@@ -49,12 +49,14 @@ struct IndexTile {
       : n_groups(format.n_groups()),
         packed(slices.take<std::uint32_t>(kIndexTileRows * format.width / 8)),
         words(slices.take<std::uint32_t>(kIndexTileRows * format.width / 4)),
+        scale_bytes(slices.take<std::uint8_t>(kIndexTileRows * format.n_groups())),
         scales(slices.take<float>(kIndexTileRows * format.n_groups())) {}
 
   int n_groups;
-  std::uint32_t* packed;  // [width / 8][kIndexTileRows]
-  std::uint32_t* words;   // [width / 4][kIndexTileRows]
-  float* scales;          // [n_groups][kIndexTileRows]
+  std::uint32_t* packed;      // [width / 8][kIndexTileRows]
+  std::uint32_t* words;       // [width / 4][kIndexTileRows]
+  std::uint8_t* scale_bytes;  // [n_groups][kIndexTileRows]
+  float* scales;              // [n_groups][kIndexTileRows]
 };
 
 struct IndexQueries {
@@ -113,6 +115,22 @@ HWY_INLINE void unpack_keys(const std::uint32_t* packed, std::uint32_t* even, st
 #endif
 }
 
+// Half of each e8m0 scale, as decode_e8m0() reads it.
+HWY_INLINE void decode_half_scales(const std::uint8_t* bytes, float* out) {
+  const DF32 d;
+  const DU32 d_u32;
+  const hn::Rebind<std::uint8_t, DF32> d_u8;
+  for (int r = 0; r < kIndexTileRows; r += static_cast<int>(kLanes)) {
+    const auto byte = hn::PromoteTo(d_u32, hn::LoadU(d_u8, bytes + r));
+    // Byte 0 is 2^-127, a subnormal; byte 255 is NaN, where the shift alone gives infinity.
+    auto bits = hn::ShiftLeft<23>(byte);
+    bits = hn::IfThenElse(hn::Eq(byte, hn::Zero(d_u32)), hn::Set(d_u32, 0x00400000u), bits);
+    bits =
+        hn::IfThenElse(hn::Eq(byte, hn::Set(d_u32, kE8m0Nan)), hn::Set(d_u32, 0x7fc00000u), bits);
+    hn::Store(hn::Mul(hn::BitCast(d, bits), hn::Set(d, kHalf)), d, out + r);
+  }
+}
+
 // Loads rows begin … begin + n − 1 of the pool, n <= kIndexTileRows.  What is left of the tile
 // keeps any value.
 HWY_INLINE void load_index_tile(const RowPool& pool, const IndexRowFormat& format,
@@ -129,8 +147,7 @@ HWY_INLINE void load_index_tile(const RowPool& pool, const IndexRowFormat& forma
         std::memcpy(&tile.packed[w * kIndexTileRows + r], data + 4 * w, sizeof(std::uint32_t));
       }
       for (int g = 0; g < tile.n_groups; ++g) {
-        tile.scales[g * kIndexTileRows + r] =
-            kHalf * decode_e8m0(static_cast<std::uint8_t>(scales[g]));
+        tile.scale_bytes[g * kIndexTileRows + r] = static_cast<std::uint8_t>(scales[g]);
       }
     }
   }
@@ -138,27 +155,37 @@ HWY_INLINE void load_index_tile(const RowPool& pool, const IndexRowFormat& forma
     std::uint32_t* words = tile.words + 2 * w * kIndexTileRows;
     unpack_keys(tile.packed + w * kIndexTileRows, words, words + kIndexTileRows);
   }
+  for (int g = 0; g < tile.n_groups; ++g) {
+    decode_half_scales(tile.scale_bytes + g * kIndexTileRows, tile.scales + g * kIndexTileRows);
+  }
 }
 
 // Sums of byte products, one i32 lane per key row.
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
-    HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+#if HWY_TARGET == HWY_AVX3_DL
+using DotSum = VI32;
+
+HWY_INLINE DotSum start_dot(DI32 d, std::int32_t shift) {
+  return hn::Set(d, shift);
+}
+HWY_INLINE DotSum add_dot(DotSum sum, VI32 keys, VI32 query) {
+  // Highway's target list names the VEX form of VNNI only, so the compiler refuses the intrinsic;
+  // this target is chosen on processors that have the EVEX form.
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(keys.raw), "v"(query.raw));
+  return sum;
+}
+HWY_INLINE VI32 finish_dot(DI32, DotSum sum) {
+  return sum;
+}
+#elif HWY_TARGET == HWY_AVX2
 // Two 16-bit sums lie in each lane until the group ends.
-using DotSum = hn::Vec<hn::Repartition<std::int16_t, DI32>>;
+using DotSum = hn::Vec<hn::Repartition<std::int16_t, DI32> >;
 
 HWY_INLINE DotSum start_dot(DI32 d, std::int32_t shift) {
   const hn::Repartition<std::int16_t, DI32> d_i16;
   return hn::BitCast(d_i16, hn::Set(d, shift & 0xffff));
 }
 HWY_INLINE DotSum add_dot(DotSum sum, VI32 keys, VI32 query) {
-#if HWY_TARGET == HWY_AVX2
-  const DotSum products{_mm256_maddubs_epi16(keys.raw, query.raw)};
-#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
-  const DotSum products{_mm_maddubs_epi16(keys.raw, query.raw)};
-#else
-  const DotSum products{_mm512_maddubs_epi16(keys.raw, query.raw)};
-#endif
-  return hn::Add(sum, products);
+  return hn::Add(sum, DotSum{_mm256_maddubs_epi16(keys.raw, query.raw)});
 }
 HWY_INLINE VI32 finish_dot(DI32 d, DotSum sum) {
   const hn::Repartition<std::int16_t, DI32> d_i16;

@@ -6,13 +6,13 @@
 #include <cstring>
 
 #include "backend/cpu/backend.h"
+#include "tensor/rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/query.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "backend/cpu/row_codec.h"
 #include "backend/cpu/row_math.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -36,8 +36,8 @@ void window_rows_tokens(const WindowRowsArgs& a, std::int64_t begin, std::int64_
     rms_norm_row(a.kv.row(t), a.kv.cols, a.norm.data(), a.eps, row);
     round_row(row, a.kv.cols, a.rounding);
     rotate_row(row, a.kv.cols, a.rope, t, a.rounding);
-    const std::int64_t slot = a.rows.window + t;
-    encode_kv_row(a.format, row, a.rows.pool.data(slot), a.rows.pool.scales(slot));
+    write_kv_row(a.rows.pool, a.rows.window + t, a.format,
+                 {row, static_cast<std::size_t>(a.kv.cols)});
   }
 }
 
@@ -48,8 +48,8 @@ void index_query_tokens(const IndexQueryArgs& a, std::int64_t begin, std::int64_
       rotate_row(row, a.q.cols, a.rope, t, a.rounding);
       hadamard_row(row, a.format.width);
       round_row(row, a.q.cols, a.rounding);
-      const std::int64_t out = t * a.q.planes + h;
-      encode_index_row(a.format, row, a.out.data(out), a.out.scales(out));
+      write_index_row(a.out, t * a.q.planes + h, a.format,
+                      {row, static_cast<std::size_t>(a.q.cols)});
     }
   }
 }

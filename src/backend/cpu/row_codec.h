@@ -1,19 +1,17 @@
-// Packed KV rows to and from floats.  What a quantised group is, tensor/quant.h says; this file
-// only knows how the parts of a row follow each other, and decodes them lane by lane.
+// Packed KV rows to floats, lane by lane: attention decodes every row it reads.  Rows are written
+// by tensor/rows.h, once each.
 //
 // Included once per instruction set by foreach_target.h, hence the guard that toggles.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <span>
 
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
 #include "tensor/bf16.h"
 #include "tensor/float8.h"
-#include "tensor/quant.h"
 #include "tensor/view.h"
 
 #if defined(PRECIS_CPU_ROW_CODEC_H_) == defined(HWY_TARGET_TOGGLE)
@@ -27,6 +25,23 @@ HWY_BEFORE_NAMESPACE();
 namespace precis {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+struct RowAddress {
+  const std::byte* data;
+  const std::byte* scales;
+};
+
+// As RowPool's data() and scales(), with one division instead of four: it would cost as much as
+// decoding the row.
+HWY_INLINE RowAddress locate_row(const RowPool& pool, std::int64_t row) {
+  const auto index = static_cast<std::uint32_t>(row);
+  const auto rows_per_page = static_cast<std::uint32_t>(pool.rows_per_page);
+  const std::uint32_t page = index / rows_per_page;
+  const std::int64_t in_page = index - page * rows_per_page;
+  const std::byte* begin = pool.pages[page] + pool.offset;
+  return {begin + in_page * pool.data_bytes,
+          begin + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes};
+}
 
 // e4m3 codes as floats, NaN codes aside: an encoder writes those only under a scale of NaN.
 // Subnormal codes go through an integer conversion: as shifted bits they would be f32 subnormals,
@@ -48,61 +63,48 @@ HWY_INLINE VF32 decode_e4m3_lanes(const std::uint8_t* codes) {
   return hn::Or(value, hn::BitCast(d, sign));
 }
 
-// Writes format.width() floats.
-HWY_INLINE void decode_kv_row(const KvRowFormat& format, const std::byte* data,
-                              const std::byte* scales, float* out) {
+// The rotated channels of a row, `n` of them, as floats.
+HWY_INLINE void decode_bf16(const std::byte* values, int n, float* out) {
+  const DF32 d;
+  const DU32 d_u32;
+  const hn::Rebind<std::uint16_t, DF32> d_u16;
+  constexpr int kStep = static_cast<int>(kLanes);
+  const auto* bits = reinterpret_cast<const std::uint16_t*>(values);
+  int c = 0;
+  for (; c + kStep <= n; c += kStep) {
+    const auto wide = hn::ShiftLeft<16>(hn::PromoteTo(d_u32, hn::LoadU(d_u16, bits + c)));
+    hn::StoreU(hn::BitCast(d, wide), d, out + c);
+  }
+  for (; c < n; ++c) {
+    bf16 value;
+    std::memcpy(&value, values + 2 * c, sizeof(value));
+    out[c] = value;
+  }
+}
+
+// Row `row` of the pool as format.width() floats.
+HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, std::int64_t row,
+                              float* out) {
   const DF32 d;
   constexpr int kStep = static_cast<int>(kLanes);
-  const auto* codes = reinterpret_cast<const std::uint8_t*>(data);
-  const auto* scale_bytes = reinterpret_cast<const std::uint8_t*>(scales);
+  const RowAddress address = locate_row(pool, row);
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(address.data);
+  const auto* scales = reinterpret_cast<const std::uint8_t*>(address.scales);
   for (int begin = 0; begin < format.nope; begin += KvRowFormat::kGroup) {
     const int end = std::min(begin + KvRowFormat::kGroup, format.nope);
-    const float scale = decode_e8m0(scale_bytes[begin / KvRowFormat::kGroup]);
+    const float scale = decode_e8m0(scales[begin / KvRowFormat::kGroup]);
     int c = begin;
     for (; c + kStep <= end; c += kStep) {
       hn::StoreU(hn::Mul(decode_e4m3_lanes(codes + c), hn::Set(d, scale)), d, out + c);
     }
     for (; c < end; ++c) out[c] = decode_e4m3(codes[c]) * scale;
   }
-  const std::byte* rotated = data + format.nope;
-  if (format.rope_storage == RopeStorage::kF32) {
+  const std::byte* rotated = address.data + format.nope;
+  if (format.rope_storage == RopeStorage::kBf16) {
+    decode_bf16(rotated, format.rope, out + format.nope);
+  } else {
     std::memcpy(out + format.nope, rotated, sizeof(float) * static_cast<std::size_t>(format.rope));
-    return;
   }
-  for (int c = 0; c < format.rope; ++c) {
-    std::uint16_t bits;
-    std::memcpy(&bits, rotated + 2 * c, sizeof(bits));
-    const std::uint32_t wide = std::uint32_t{bits} << 16;
-    std::memcpy(out + format.nope + c, &wide, sizeof(wide));
-  }
-}
-
-// Packs format.width() floats; the padding behind the scales becomes zero.
-HWY_INLINE void encode_kv_row(const KvRowFormat& format, const float* row, std::byte* data,
-                              std::byte* scales) {
-  const auto nope = static_cast<std::size_t>(format.nope);
-  const auto n_groups = static_cast<std::size_t>(format.n_groups());
-  std::memset(scales, 0, static_cast<std::size_t>(format.scale_bytes()));
-  quantize_row_e4m3({row, nope}, kKvGroup, {reinterpret_cast<std::uint8_t*>(data), nope},
-                    {reinterpret_cast<std::uint8_t*>(scales), n_groups});
-  std::byte* rotated = data + nope;
-  if (format.rope_storage == RopeStorage::kF32) {
-    std::memcpy(rotated, row + nope, sizeof(float) * static_cast<std::size_t>(format.rope));
-    return;
-  }
-  for (int c = 0; c < format.rope; ++c) {
-    const bf16 value(row[format.nope + c]);
-    std::memcpy(rotated + 2 * c, &value, sizeof(value));
-  }
-}
-
-// Packs format.width() floats.
-HWY_INLINE void encode_index_row(const IndexRowFormat& format, const float* row, std::byte* data,
-                                 std::byte* scales) {
-  quantize_row_e2m1(
-      {row, static_cast<std::size_t>(format.width)}, kFp4Group,
-      {reinterpret_cast<std::uint8_t*>(data), static_cast<std::size_t>(format.data_bytes())},
-      {reinterpret_cast<std::uint8_t*>(scales), static_cast<std::size_t>(format.scale_bytes())});
 }
 
 }  // namespace HWY_NAMESPACE

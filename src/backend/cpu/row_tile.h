@@ -46,7 +46,7 @@ struct RowTile {
 HWY_INLINE void load_tile_row(const RowPool& pool, std::int64_t row, int index,
                               const RowTile& tile) {
   float* out = tile.rows + index * tile.width;
-  decode_kv_row(tile.format, pool.data(row), pool.scales(row), out);
+  decode_kv_row(tile.format, pool, row, out);
   std::fill(out + tile.format.width(), out + tile.width, 0.0f);
 }
 

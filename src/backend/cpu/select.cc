@@ -18,6 +18,7 @@
 #include <hwy/highway.h>
 
 #include "backend/cpu/index_tile.h"
+#include "backend/cpu/row_math.h"
 #include "backend/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -46,13 +47,14 @@ HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& qu
       sums[h][0] = sums[h][1] =
           start_dot(d_dot, queries.shifts[(query_row + h) * tile.n_groups + g]);
     }
-    for (int w = g * kGroupWords; w < (g + 1) * kGroupWords; ++w) {
-      const auto* keys =
-          reinterpret_cast<const std::int32_t*>(tile.words + w * kIndexTileRows + row);
-      const auto keys_0 = hn::Load(d_dot, keys);
-      const auto keys_1 = hn::Load(d_dot, keys + kRows);
+    const std::uint32_t* group_words = tile.words + g * kGroupWords * kIndexTileRows + row;
+    for (int w = 0; w < kGroupWords; ++w) {
+      const std::uint32_t* words = group_words + w * kIndexTileRows;
+      const auto keys_0 = hn::BitCast(d_dot, hn::Load(DU32(), words));
+      const auto keys_1 = hn::BitCast(d_dot, hn::Load(DU32(), words + kRows));
       for (int h = 0; h < kHeads; ++h) {
-        const auto query = hn::Set(d_dot, queries.words[(query_row + h) * n_words + w]);
+        const auto query =
+            hn::Set(d_dot, queries.words[(query_row + h) * n_words + g * kGroupWords + w]);
         sums[h][0] = add_dot(sums[h][0], keys_0, query);
         sums[h][1] = add_dot(sums[h][1], keys_1, query);
       }
@@ -99,9 +101,16 @@ HWY_INLINE void offer(VI32 order, std::int32_t first_row, int n, TopRows& best) 
 }
 
 struct QueryTile {
+  QueryTile(Slices& slices, const SelectArgs& a, std::int64_t first, int n)
+      : first_token(first),
+        n_tokens(n),
+        queries(slices, n * a.weights.cols, a.format),
+        weights(slices.take<float>(n * a.weights.cols)) {}
+
   std::int64_t first_token;
   int n_tokens;
   IndexQueries queries;  // [n_tokens · Hi]
+  float* weights;        // [n_tokens][Hi]
 };
 
 // Scores rows [begin, end) for one token of the tile.
@@ -110,8 +119,8 @@ HWY_INLINE void score_token(const SelectArgs& a, const IndexTile& tile, std::int
   const DF32 d;
   constexpr int kRows = static_cast<int>(kLanes);
   const int n_heads = static_cast<int>(a.weights.cols);
-  const float* weights = a.weights.row(query_tile.first_token + i);
   const std::int64_t query_row = std::int64_t{i} * n_heads;
+  const float* weights = query_tile.weights + query_row;
   for (int row = 0; row < n_rows; row += kRowVecs * kRows) {
     VF32 scores[kRowVecs] = {hn::Zero(d), hn::Zero(d)};
     int h = 0;
@@ -138,6 +147,13 @@ void load_queries(const SelectArgs& a, const QueryTile& tile) {
     load_index_query(a.format, a.queries.data(first + r), a.queries.scales(first + r), r,
                      tile.queries);
   }
+  for (int i = 0; i < tile.n_tokens; ++i) {
+    const float* weights = a.weights.row(tile.first_token + i);
+    for (std::int64_t h = 0; h < n_heads; ++h) {
+      tile.weights[i * n_heads + h] = weights[h] * a.weight_scale;
+    }
+  }
+  round_row(tile.weights, tile.n_tokens * n_heads, a.rounding);
 }
 
 // Streams rows [begin, end) past the tile's queries.
@@ -163,7 +179,7 @@ void select_task(const SelectArgs& a, std::int64_t first, int n, std::int64_t be
                  std::int64_t end, std::byte* scratch, TopRows* best) {
   Slices slices(scratch);
   const IndexTile tile(slices, a.format);
-  const QueryTile query_tile{first, n, IndexQueries(slices, n * a.weights.cols, a.format)};
+  const QueryTile query_tile(slices, a, first, n);
   load_queries(a, query_tile);
   select_rows(a, query_tile, begin, end, tile, best);
 }
@@ -171,7 +187,7 @@ void select_task(const SelectArgs& a, std::int64_t first, int n, std::int64_t be
 std::size_t select_scratch_bytes(const SelectArgs& a, int n_tokens) {
   Slices slices(nullptr);
   const IndexTile tile(slices, a.format);
-  const IndexQueries queries(slices, n_tokens * a.weights.cols, a.format);
+  const QueryTile query_tile(slices, a, 0, n_tokens);
   return slices.n_bytes();
 }
 
