@@ -37,7 +37,7 @@ constexpr std::int64_t kSumBlock = 128;  // a score's terms are summed in blocks
 struct AttendScratch {
   AttendScratch(Slices& slices, const AttendArgs& a, const AttendTask& task)
       : n_heads(task.n_heads),
-        score_stride(kTileRows + (task.max_rows + 15) / 16 * 16 + kTileRows),
+        score_stride(kKvTileRows + (task.max_rows + 15) / 16 * 16 + kKvTileRows),
         tile(slices, a.format),
         scores(slices.take<float>(task.n_tokens * n_heads * score_stride)),
         sums(slices.take<float>(task.n_tokens * n_heads * tile.width)),
@@ -46,7 +46,7 @@ struct AttendScratch {
   // Scores of the token's list, with room for a tile before and after it: whole vectors are stored
   // where a list begins or ends inside a tile.
   float* head_scores(int i, int h) const {
-    return scores + (i * n_heads + h) * score_stride + kTileRows;
+    return scores + (i * n_heads + h) * score_stride + kKvTileRows;
   }
   float* head_sums(int i, int h) const { return sums + (i * n_heads + h) * tile.width; }
 
@@ -88,8 +88,8 @@ void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
   const std::int64_t begin = a.window.first_visible(a.window.step_begin + task.first_token);
   const std::int64_t end = a.window.step_begin + task.first_token + task.n_tokens;
   if (a.window.window == 0) return;
-  for (std::int64_t p = begin; p < end; p += kTileRows) {
-    const int n = static_cast<int>(std::min<std::int64_t>(kTileRows, end - p));
+  for (std::int64_t p = begin; p < end; p += kKvTileRows) {
+    const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - p));
     for (int r = 0; r < n; ++r) load_tile_row(a.window.pool, a.window.slot(p + r), r, tile);
     if (kPass == Pass::kScores) transpose_tile(tile, n);
     for (int i = 0; i < task.n_tokens; ++i) {
@@ -108,8 +108,8 @@ void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile&
                      const Use& use) {
   const auto n_first = a.selection.n_first.subspan(task.first_token, task.n_tokens);
   const std::int64_t end = *std::max_element(n_first.begin(), n_first.end());
-  for (std::int64_t row = 0; row < end; row += kTileRows) {
-    const int n = static_cast<int>(std::min<std::int64_t>(kTileRows, end - row));
+  for (std::int64_t row = 0; row < end; row += kKvTileRows) {
+    const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - row));
     for (int r = 0; r < n; ++r) load_tile_row(a.compressed, row + r, r, tile);
     if (kPass == Pass::kScores) transpose_tile(tile, n);
     for (int i = 0; i < task.n_tokens; ++i) {
@@ -137,7 +137,7 @@ void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
     for (const std::int32_t row : a.selection.listed.row_span(t)) {
       if (row < 0) continue;
       load_tile_row(a.compressed, row, n++, tile);
-      if (n == kTileRows) flush();
+      if (n == kKvTileRows) flush();
     }
     flush();
   }
@@ -163,8 +163,8 @@ HWY_INLINE void score_rows(const float* q, std::int64_t q_stride, std::int64_t w
     VF32 sums[kHeads][kScoreVecs];
     for (auto& sum : sums) sum[0] = sum[1] = hn::Zero(d);
     for (std::int64_t c = block; c < std::min(block + kSumBlock, width); ++c) {
-      const auto rows_0 = hn::Load(d, columns + c * kTileRows);
-      const auto rows_1 = hn::Load(d, columns + c * kTileRows + kStep);
+      const auto rows_0 = hn::Load(d, columns + c * kKvTileRows);
+      const auto rows_1 = hn::Load(d, columns + c * kKvTileRows + kStep);
       for (int h = 0; h < kHeads; ++h) {
         const auto query = hn::Set(d, q[h * q_stride + c]);
         sums[h][0] = hn::MulAdd(query, rows_0, sums[h][0]);

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "backend/cpu/backend.h"
+#include "backend/cpu/grain.h"
 #include "backend/cpu/slices.h"
 #include "tensor/rows.h"
 
@@ -25,8 +26,9 @@ namespace precis {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Entries are summed in groups of this many and the groups in order: a single chain over 128 entries
-// loses about three times as many bits to rounding, and the norm that follows magnifies them.
+// Entries are summed in groups of this many and the groups in order: a single chain over 128
+// entries loses about three times as many bits to rounding, and the norm that follows magnifies
+// them.
 constexpr int kPoolGroup = 8;
 
 // One token as the pool of a block sees it: `width` channels, score = gate + ape.
@@ -189,10 +191,8 @@ namespace precis {
 void CpuBackend::do_compress(const CompressArgs& a) {
   const auto run = PRECIS_CPU_ENTRY(isa_, compress_blocks);
   const std::size_t scratch_bytes = PRECIS_CPU_ENTRY(isa_, compress_scratch_bytes)(a);
-  // About 50 µs at a nanosecond for each of the values that enter a block.
-  const std::int64_t block_values = std::int64_t{a.ratio} * a.kv.cols;
-  const std::int64_t grain = std::max<std::int64_t>(1, 50'000 / block_values);
-  threads_.parallel_for(a.n_finished(), grain,
+  const auto block_values = static_cast<double>(a.ratio * a.kv.cols);  // a nanosecond each
+  threads_.parallel_for(a.n_finished(), grain_for(block_values),
                         [&](std::int64_t begin, std::int64_t end, int worker) {
                           run(a, begin, end, worker_scratch_[worker].get<std::byte>(scratch_bytes));
                         });

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "backend/cpu/backend.h"
+#include "backend/cpu/grain.h"
 #include "tensor/rows.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -62,24 +63,25 @@ HWY_AFTER_NAMESPACE();
 namespace precis {
 namespace {
 
-// Tokens of `values_per_token` that take about 50 µs at a nanosecond a value: less is not worth
-// handing to another thread.
-std::int64_t token_grain(std::int64_t values_per_token) {
-  return std::max<std::int64_t>(1, 50'000 / std::max<std::int64_t>(1, values_per_token));
+// Norm, rotation and packing of a row together.
+constexpr double kNsPerValue = 1.0;
+
+double token_ns(std::int64_t n_values) {
+  return kNsPerValue * static_cast<double>(n_values);
 }
 
 }  // namespace
 
 void CpuBackend::do_query(const QueryArgs& a) {
   const auto run = PRECIS_CPU_ENTRY(isa_, query_tokens);
-  threads_.parallel_for(a.q.n, token_grain(a.q.planes * a.q.cols),
+  threads_.parallel_for(a.q.n, grain_for(token_ns(a.q.planes * a.q.cols)),
                         [&](std::int64_t begin, std::int64_t end, int) { run(a, begin, end); });
 }
 
 void CpuBackend::do_window_rows(const WindowRowsArgs& a) {
   const auto run = PRECIS_CPU_ENTRY(isa_, window_rows_tokens);
   const auto width = static_cast<std::size_t>(a.kv.cols);
-  threads_.parallel_for(a.kv.rows, token_grain(a.kv.cols),
+  threads_.parallel_for(a.kv.rows, grain_for(token_ns(a.kv.cols)),
                         [&](std::int64_t begin, std::int64_t end, int worker) {
                           run(a, begin, end, worker_scratch_[worker].get<float>(width));
                         });
@@ -99,7 +101,7 @@ void CpuBackend::do_commit_window(const CommitWindowArgs& a) {
 void CpuBackend::do_index_query(const IndexQueryArgs& a) {
   const auto run = PRECIS_CPU_ENTRY(isa_, index_query_tokens);
   const auto width = static_cast<std::size_t>(a.q.cols);
-  threads_.parallel_for(a.q.n, token_grain(a.q.planes * a.q.cols),
+  threads_.parallel_for(a.q.n, grain_for(token_ns(a.q.planes * a.q.cols)),
                         [&](std::int64_t begin, std::int64_t end, int worker) {
                           run(a, begin, end, worker_scratch_[worker].get<float>(width));
                         });

@@ -23,7 +23,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Two AVX-512 registers of rows: 8 chains of 4 heads, which hide the latency of the multiply-add.
-inline constexpr int kTileRows = 32;
+inline constexpr int kKvTileRows = 32;
 inline constexpr int kChannelPad = 16;
 
 inline std::int64_t padded_width(std::int64_t width) {
@@ -34,13 +34,13 @@ struct RowTile {
   RowTile(Slices& slices, const KvRowFormat& row_format)
       : format(row_format),
         width(padded_width(row_format.width())),
-        rows(slices.take<float>(kTileRows * width)),
-        columns(slices.take<float>(kTileRows * width)) {}
+        rows(slices.take<float>(kKvTileRows * width)),
+        columns(slices.take<float>(kKvTileRows * width)) {}
 
   KvRowFormat format;
   std::int64_t width;  // a multiple of kChannelPad; channels beyond the format's are zero
-  float* rows;         // [kTileRows][width]
-  float* columns;      // [width][kTileRows]
+  float* rows;         // [kKvTileRows][width]
+  float* columns;      // [width][kKvTileRows]
 };
 
 HWY_INLINE void load_tile_row(const RowPool& pool, std::int64_t row, int index,
@@ -56,7 +56,7 @@ HWY_INLINE void transpose_tile(const RowTile& tile, int n) {
 #if HWY_TARGET == HWY_SCALAR
   for (int r = 0; r < n; ++r) {
     for (std::int64_t c = 0; c < tile.width; ++c) {
-      tile.columns[c * kTileRows + r] = tile.rows[r * tile.width + c];
+      tile.columns[c * kKvTileRows + r] = tile.rows[r * tile.width + c];
     }
   }
 #else
@@ -81,11 +81,11 @@ HWY_INLINE void transpose_tile(const RowTile& tile, int n) {
       const auto ab_high = hn::InterleaveUpper(d, a, b);
       const auto ef_low = hn::InterleaveLower(d, e, f);
       const auto ef_high = hn::InterleaveUpper(d, e, f);
-      float* out = tile.columns + c * kTileRows + r;
+      float* out = tile.columns + c * kKvTileRows + r;
       hn::Store(low_pairs(ab_low, ef_low), d, out);
-      hn::Store(high_pairs(ab_low, ef_low), d, out + kTileRows);
-      hn::Store(low_pairs(ab_high, ef_high), d, out + 2 * kTileRows);
-      hn::Store(high_pairs(ab_high, ef_high), d, out + 3 * kTileRows);
+      hn::Store(high_pairs(ab_low, ef_low), d, out + kKvTileRows);
+      hn::Store(low_pairs(ab_high, ef_high), d, out + 2 * kKvTileRows);
+      hn::Store(high_pairs(ab_high, ef_high), d, out + 3 * kKvTileRows);
     }
   }
 #endif
