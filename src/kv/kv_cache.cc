@@ -1,0 +1,187 @@
+#include "kv/kv_cache.h"
+
+#include <limits>
+
+#include "base/check.h"
+
+namespace precis {
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+template <typename T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+  return std::as_bytes(std::span(values));
+}
+
+}  // namespace
+
+StepRows::StepRows(Backend& backend, const KvSpec& spec, std::int64_t max_step_tokens) {
+  const std::int64_t page_bytes = std::int64_t{spec.window} * spec.kv.row_bytes();
+  const std::int64_t n_pages = ceil_div(max_step_tokens, spec.window);
+  buffer_ = backend.allocate(static_cast<std::size_t>(n_pages * page_bytes));
+  for (std::int64_t i = 0; i < n_pages; ++i) pages_.push_back(buffer_.data() + i * page_bytes);
+}
+
+KvCache::KvCache(Backend& backend, const KvSpec& spec, PagePool& pool, const StepRows& step_rows,
+                 std::int64_t max_tokens)
+    : backend_(backend),
+      spec_(spec),
+      layout_(make_kv_layout(spec)),
+      pool_(pool),
+      max_tokens_(max_tokens),
+      fixed_(backend.allocate(static_cast<std::size_t>(layout_.fixed_bytes()))),
+      window_table_cols_(1 + static_cast<int>(step_rows.pages().size())) {
+  PRECIS_CHECK_EQ(pool.page_bytes(), layout_.page_bytes);
+  const std::int64_t max_pages = ceil_div(max_tokens, kPagePositions);
+  page_table_ = backend.allocate(static_cast<std::size_t>(max_pages) * sizeof(std::byte*));
+  std::vector<std::byte*> window_pages;
+  for (const LayerKvLayout& layer : layout_.layers) {
+    window_pages.push_back(fixed_.data() + layer.ring);
+    window_pages.insert(window_pages.end(), step_rows.pages().begin(), step_rows.pages().end());
+  }
+  window_table_ = backend.allocate(window_pages.size() * sizeof(std::byte*));
+  backend.copy_in(window_table_.data(), bytes_of(window_pages));
+  reset_states();
+}
+
+KvCache::~KvCache() {
+  resize_pages(0);
+}
+
+void KvCache::reserve(std::int64_t n) {
+  PRECIS_CHECK_LE(n_tokens_ + n, max_tokens_);
+  if (layout_.page_bytes > 0) resize_pages(ceil_div(n_tokens_ + n, kPagePositions));
+}
+
+void KvCache::commit(std::int64_t n) {
+  n_tokens_ += n;
+}
+
+RowPool KvCache::pool_at(std::int64_t offset, const LayerKvLayout& layout, int data_bytes,
+                         int scale_bytes) const {
+  return {page_table_.as<std::byte*>(), offset, layout.rows_per_page, data_bytes, scale_bytes};
+}
+
+RowPool KvCache::rows(int layer) const {
+  const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
+  PRECIS_CHECK_LE(0, at.rows);
+  return pool_at(at.rows, at, spec_.kv.data_bytes(), spec_.kv.scale_bytes());
+}
+
+RowPool KvCache::index_rows(int layer) const {
+  const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
+  PRECIS_CHECK_LE(0, at.index_rows);
+  return pool_at(at.index_rows, at, spec_.index.data_bytes(), spec_.index.scale_bytes());
+}
+
+WindowRows KvCache::window(int layer) const {
+  WindowRows rows;
+  rows.pool = {window_table_.as<std::byte*>() + layer * window_table_cols_, 0, spec_.window,
+               spec_.kv.data_bytes(), spec_.kv.scale_bytes()};
+  rows.window = spec_.window;
+  rows.step_begin = n_tokens_;
+  return rows;
+}
+
+Mat<float> KvCache::state_at(std::int64_t offset, int n_rows, int n_cols) const {
+  PRECIS_CHECK_LE(0, offset);
+  return {reinterpret_cast<float*>(fixed_.data() + offset), n_rows, n_cols};
+}
+
+CompressorState KvCache::state(int layer) const {
+  const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
+  return {state_at(at.state_kv, at.state_rows, at.state_cols),
+          state_at(at.state_score, at.state_rows, at.state_cols)};
+}
+
+CompressorState KvCache::index_state(int layer) const {
+  const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
+  return {state_at(at.index_state_kv, at.state_rows, at.index_state_cols),
+          state_at(at.index_state_score, at.state_rows, at.index_state_cols)};
+}
+
+// A sequence starts with kv = 0 and scores of −inf, so that the block before the first one weighs
+// nothing (spec §5.4).
+void KvCache::reset_states() {
+  for (int n = 0; n < spec_.n_layers(); ++n) {
+    if (spec_.layers[static_cast<std::size_t>(n)].ratio == 0) continue;
+    auto reset = [&](const CompressorState& state) {
+      const auto count = static_cast<std::size_t>(state.kv.rows * state.kv.cols);
+      const std::vector<float> zeros(count, 0.0F);
+      const std::vector<float> none(count, -std::numeric_limits<float>::infinity());
+      backend_.copy_in(reinterpret_cast<std::byte*>(state.kv.data), bytes_of(zeros));
+      backend_.copy_in(reinterpret_cast<std::byte*>(state.score.data), bytes_of(none));
+    };
+    reset(state(n));
+    if (spec_.layers[static_cast<std::size_t>(n)].indexed) reset(index_state(n));
+  }
+}
+
+void KvCache::resize_pages(std::int64_t n_pages) {
+  const auto n_before = static_cast<std::int64_t>(pages_.size());
+  while (static_cast<std::int64_t>(pages_.size()) > n_pages) {
+    pool_.release(pages_.back());
+    pages_.pop_back();
+  }
+  std::vector<std::byte*> added;
+  while (static_cast<std::int64_t>(pages_.size()) < n_pages) {
+    pages_.push_back(pool_.acquire());
+    added.push_back(pool_.data(pages_.back()));
+  }
+  if (added.empty()) return;
+  backend_.copy_in(page_table_.data() + static_cast<std::size_t>(n_before) * sizeof(std::byte*),
+                   bytes_of(added));
+}
+
+void KvCache::clear() {
+  resize_pages(0);
+  n_tokens_ = 0;
+  reset_states();
+}
+
+Frontier KvCache::save_frontier() const {
+  Frontier frontier;
+  frontier.n_tokens = n_tokens_;
+  frontier.fixed.resize(static_cast<std::size_t>(layout_.fixed_bytes()));
+  copy_out_fixed(frontier.fixed);
+  return frontier;
+}
+
+void KvCache::restore_frontier(const Frontier& frontier) {
+  PRECIS_CHECK_LE(frontier.n_tokens, n_tokens_);
+  n_tokens_ = frontier.n_tokens;
+  if (layout_.page_bytes > 0) resize_pages(ceil_div(n_tokens_, kPagePositions));
+  backend_.copy_in(fixed_.data(), frontier.fixed);
+}
+
+std::int64_t KvCache::n_bytes() const {
+  return n_pages() * layout_.page_bytes + layout_.fixed_bytes();
+}
+
+void KvCache::copy_out_fixed(std::span<std::byte> out) const {
+  PRECIS_CHECK_EQ(static_cast<std::int64_t>(out.size()), layout_.fixed_bytes());
+  backend_.copy_out(out, fixed_.data());
+}
+
+void KvCache::copy_out_page(std::int64_t page_idx, std::span<std::byte> out) const {
+  PRECIS_CHECK_EQ(static_cast<std::int64_t>(out.size()), layout_.page_bytes);
+  backend_.copy_out(out, pool_.data(pages_[static_cast<std::size_t>(page_idx)]));
+}
+
+void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fixed) {
+  PRECIS_CHECK_LE(n_tokens, max_tokens_);
+  PRECIS_CHECK_EQ(static_cast<std::int64_t>(fixed.size()), layout_.fixed_bytes());
+  if (layout_.page_bytes > 0) resize_pages(ceil_div(n_tokens, kPagePositions));
+  n_tokens_ = n_tokens;
+  backend_.copy_in(fixed_.data(), fixed);
+}
+
+void KvCache::copy_in_page(std::int64_t page_idx, std::span<const std::byte> bytes) {
+  PRECIS_CHECK_EQ(static_cast<std::int64_t>(bytes.size()), layout_.page_bytes);
+  backend_.copy_in(pool_.data(pages_[static_cast<std::size_t>(page_idx)]), bytes);
+}
+
+}  // namespace precis

@@ -1,0 +1,42 @@
+// Pages of KV rows: allocated in slabs as they are needed, counted, and used again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ops/backend.h"
+
+namespace precis {
+
+/// All pages of one engine.  Growing adds a slab; no page ever moves.
+///
+/// Threads   one caller at a time
+class PagePool {
+ public:
+  PagePool(Backend& backend, std::int64_t page_bytes);
+
+  std::int64_t page_bytes() const { return page_bytes_; }
+
+  /// A page with one reference; its content is whatever was there before.
+  std::int32_t acquire();
+  void add_reference(std::int32_t page);
+  /// Drops one reference; at none the page is free.
+  void release(std::int32_t page);
+
+  std::byte* data(std::int32_t page) const;
+  std::int64_t n_pages_in_use() const { return n_in_use_; }
+
+ private:
+  static constexpr int kPagesPerSlab = 64;
+
+  Backend& backend_;
+  std::int64_t page_bytes_;
+  std::vector<Buffer> slabs_;
+  std::vector<std::int32_t> references_;  // [pages]
+  std::vector<std::int32_t> free_;
+  std::int64_t n_in_use_ = 0;
+};
+
+}  // namespace precis
