@@ -1,0 +1,193 @@
+#include "model/attention.h"
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+namespace precis {
+namespace {
+
+using Slice = StepTables::Slice;
+
+Mat<float> rows_of(const Buffer& buffer, std::int64_t n_rows, std::int64_t n_cols) {
+  return {buffer.as<float>(), n_rows, n_cols};
+}
+
+// The projections of every token: latent query, queries, raw KV row, compressor inputs.
+class Projections {
+ public:
+  Projections(const AttentionContext& c, std::int64_t t) : c_(c) {
+    const ModelConfig& m = c.config;
+    const std::int64_t blocks = c.layer.overlap() ? 2 : 1;
+    q_latent = rows_of(c.scratch.q_latent, t, m.q_lora_rank);
+    q = rows_of(c.scratch.q, t, std::int64_t{m.n_heads} * m.head_dim);
+    kv = rows_of(c.scratch.kv, t, m.head_dim);
+    if (c.layer.compressed()) {
+      compress_kv = rows_of(c.scratch.compress_kv, t, m.head_dim * blocks);
+      compress_score = rows_of(c.scratch.compress_score, t, m.head_dim * blocks);
+    }
+    if (sparse()) {
+      index_kv = rows_of(c.scratch.index_kv, t, m.index_dim * blocks);
+      index_score = rows_of(c.scratch.index_score, t, m.index_dim * blocks);
+      index_q = rows_of(c.scratch.index_q, t, std::int64_t{m.index_heads} * m.index_dim);
+      index_weight = rows_of(c.scratch.index_weight, t, m.index_heads);
+    }
+  }
+
+  void run(Mat<const float> x) const {
+    const LayerTensors& w = c_.w;
+    project(x, {{{w.wq_a.get(), q_latent}, {w.wkv.get(), kv}}}, c_.rounding);
+    if (c_.layer.compressed()) {
+      // The compressor works on FP32 results of BF16 operands (spec §4 "Products").
+      project(x,
+              {{{w.compressor.wkv.get(), compress_kv}, {w.compressor.wgate.get(), compress_score}}},
+              Rounding::kNone);
+    }
+    if (sparse()) {
+      const CompressorTensors& ic = w.indexer_compressor;
+      project(x, {{{ic.wkv.get(), index_kv}, {ic.wgate.get(), index_score}}}, Rounding::kNone);
+      project(x, {{{w.indexer_weights_proj.get(), index_weight}}}, c_.rounding);
+    }
+    c_.backend.rms_norm({q_latent, w.q_norm, q_latent, c_.config.norm_eps, c_.rounding});
+    project(q_latent, {{{w.wq_b.get(), q}}}, c_.rounding);
+    if (sparse()) project(q_latent, {{{w.indexer_wq_b.get(), index_q}}}, c_.rounding);
+  }
+
+  Mat<float> q_latent, q, kv, compress_kv, compress_score;
+  Mat<float> index_kv, index_score, index_q, index_weight;
+
+ private:
+  bool sparse() const { return c_.layer.kind == LayerKind::kSparse; }
+
+  void project(Mat<const float> x, const std::vector<LinearTarget>& targets,
+               Rounding rounding) const {
+    LinearArgs args;
+    args.x = x;
+    args.targets = targets;
+    args.input = input_quant(*targets.front().weight);
+    args.rounding = rounding;
+    c_.backend.linear(args);
+  }
+
+  const AttentionContext& c_;
+};
+
+Cube<float> heads(Mat<float> rows, int n_heads) {
+  return {rows.data, rows.rows, n_heads, rows.cols / n_heads};
+}
+
+void compress(const AttentionContext& c, const Slice& s, const CompressorTensors& w,
+              CompressedKind kind, Mat<const float> kv, Mat<const float> score) {
+  const bool index = kind == CompressedKind::kIndexRow;
+  const CompressorState state =
+      index ? s.cache->index_state(c.kv_layer) : s.cache->state(c.kv_layer);
+  CompressArgs args;
+  args.kv = kv.slice_rows(s.begin, s.n_tokens);
+  args.score = score.slice_rows(s.begin, s.n_tokens);
+  args.ape = w.ape;
+  args.norm = w.norm;
+  args.state_kv = state.kv;
+  args.state_score = state.score;
+  args.ratio = c.layer.ratio;
+  args.overlap = c.layer.overlap();
+  args.first_position = s.first_position;
+  args.rope = c.tables.block_rope(s, c.layer);
+  args.kind = kind;
+  args.kv_format = c.kv_format;
+  args.index_format = c.config.index_format();
+  args.rows = index ? s.cache->index_rows(c.kv_layer) : s.cache->rows(c.kv_layer);
+  args.eps = c.config.norm_eps;
+  args.rounding = c.rounding;
+  c.backend.compress(args);
+}
+
+// The indexer: which compressed rows each token of the slice reads.
+Mat<std::int32_t> select_rows(const AttentionContext& c, const Slice& s, const Projections& p) {
+  const ModelConfig& m = c.config;
+  const IndexRowFormat format = m.index_format();
+  const RowPool queries{c.scratch.index_q_table.as<std::byte*>(), 0,
+                        static_cast<int>(s.n_tokens) * m.index_heads, format.data_bytes(),
+                        format.scale_bytes()};
+  c.backend.index_query({heads(p.index_q, m.index_heads).slice(s.begin, s.n_tokens),
+                         c.tables.token_rope(s, c.layer), format, queries, c.rounding});
+  SelectArgs args;
+  args.queries = queries;
+  args.weights = p.index_weight.slice_rows(s.begin, s.n_tokens);
+  args.weight_scale =
+      1.0F / std::sqrt(static_cast<float>(m.index_dim) * static_cast<float>(m.index_heads));
+  args.keys = s.cache->index_rows(c.kv_layer);
+  args.format = format;
+  args.n_visible = c.tables.n_visible(s, c.layer);
+  args.out = Mat<std::int32_t>(c.scratch.selected.as<std::int32_t>(), s.n_tokens, m.index_topk);
+  args.rounding = c.rounding;
+  c.backend.select(args);
+  return args.out;
+}
+
+void attend(const AttentionContext& c, const Slice& s, const Projections& p,
+            const RowSelection& selection) {
+  const ModelConfig& m = c.config;
+  AttendArgs args;
+  args.q = heads(p.q, m.n_heads).slice(s.begin, s.n_tokens);
+  args.format = c.kv_format;
+  args.window = s.cache->window(c.kv_layer);
+  if (c.layer.compressed()) args.compressed = s.cache->rows(c.kv_layer);
+  args.selection = selection;
+  args.sink = c.w.attn_sink;
+  args.scale = 1.0F / std::sqrt(static_cast<float>(m.head_dim));
+  args.rope = c.tables.token_rope(s, c.layer);
+  args.out = Cube<float>(c.scratch.attended.as<float>(), c.tables.n_tokens(), m.n_heads, m.head_dim)
+                 .slice(s.begin, s.n_tokens);
+  if (c.observer.want_mass && !selection.listed.empty()) {
+    args.mass = rows_of(c.scratch.mass, s.n_tokens, m.index_topk);
+  }
+  args.rounding = c.rounding;
+  c.backend.attend(args);
+  if (c.observer.on_selection && !selection.listed.empty()) {
+    c.observer.on_selection({c.kv_layer, static_cast<std::size_t>(&s - c.tables.slices().data()),
+                             selection.listed, args.mass});
+  }
+}
+
+// Stores the slice's rows, then lets its tokens read: a block that ends at a token is visible to
+// it.
+void attend_slice(const AttentionContext& c, const Slice& s, const Projections& p) {
+  const RopeTable rope = c.tables.token_rope(s, c.layer);
+  const WindowRows window = s.cache->window(c.kv_layer);
+  c.backend.query({heads(p.q, c.config.n_heads).slice(s.begin, s.n_tokens), rope, c.config.norm_eps,
+                   c.rounding});
+  c.backend.window_rows({p.kv.slice_rows(s.begin, s.n_tokens), c.w.kv_norm, rope, c.kv_format,
+                         window, c.config.norm_eps, c.rounding});
+  RowSelection selection;
+  if (c.layer.kind == LayerKind::kSparse) {
+    compress(c, s, c.w.indexer_compressor, CompressedKind::kIndexRow, p.index_kv, p.index_score);
+    selection.listed = select_rows(c, s, p);
+  }
+  if (c.layer.kind == LayerKind::kHeavy) selection.n_first = c.tables.n_visible(s, c.layer);
+  if (c.layer.compressed()) {
+    compress(c, s, c.w.compressor, CompressedKind::kKvRow, p.compress_kv, p.compress_score);
+  }
+  attend(c, s, p, selection);
+  c.backend.commit_window({window, s.n_tokens});
+}
+
+}  // namespace
+
+void attention(const AttentionContext& c, Mat<const float> x, Mat<float> y) {
+  const Projections projections(c, x.rows);
+  projections.run(x);
+  for (const Slice& slice : c.tables.slices()) attend_slice(c, slice, projections);
+
+  const ModelConfig& m = c.config;
+  const Mat<float> attended =
+      rows_of(c.scratch.attended, x.rows, std::int64_t{m.n_heads} * m.head_dim);
+  const Mat<float> latent =
+      rows_of(c.scratch.o_latent, x.rows, std::int64_t{m.o_groups} * m.o_lora_rank);
+  // wo_a is FP8 in the file, but its input is not quantised (spec §4).
+  const std::array<LinearTarget, 1> to_latent{{{c.w.wo_a.get(), latent}}};
+  c.backend.linear({attended, to_latent, m.o_groups, InputQuant::kNone, c.rounding});
+  const std::array<LinearTarget, 1> to_model{{{c.w.wo_b.get(), y}}};
+  c.backend.linear({latent, to_model, 1, input_quant(*c.w.wo_b), c.rounding});
+}
+
+}  // namespace precis
