@@ -1,0 +1,98 @@
+// Engine: a checkpoint opened on one machine; makes sessions.
+//
+//   auto engine = precis::Engine::open({.model = "models/mini"});
+//   if (!engine) return report(engine.error());
+//   auto session = (*engine)->new_session();
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "precis/plan.h"
+#include "precis/session.h"
+#include "precis/status.h"
+#include "precis/text.h"
+
+namespace precis {
+
+/// How values are rounded between operations (docs/numerics.md).
+enum class ComputeMode : std::uint8_t {
+  kRelease,  // bf16 where the release rounds to bf16
+  kF32,      // nothing is rounded between operations; FP8 and FP4 quantisation as specified
+};
+
+/// "release" or "f32"; anything else is kInvalidArgument.
+Result<ComputeMode> parse_compute_mode(std::string_view name);
+std::string_view compute_mode_name(ComputeMode mode);
+
+struct EngineOptions {
+  std::filesystem::path model;   // checkpoint directory
+  std::string backend = "auto";  // "auto", "cpu" or "ref"
+  ComputeMode mode = ComputeMode::kRelease;
+  int n_threads = 0;            // 0 = every available processor
+  std::int64_t max_tokens = 0;  // context of each session; 0 = the model's own limit
+  int chunk_tokens = 0;         // tokens a prefill step; 0 = 512
+};
+
+/// What the opened model is, for display.
+struct ModelInfo {
+  std::string name;  // directory name
+  int n_layers = 0;
+  int n_window_layers = 0;
+  int n_sparse_layers = 0;  // CSA
+  int n_heavy_layers = 0;   // HCA
+  int sparse_ratio = 4;
+  int heavy_ratio = 128;
+  int vocab_size = 0;
+  int index_topk = 0;
+  std::int64_t max_position_embeddings = 0;
+  std::int64_t n_parameters = 0;
+  TokenId bos_token = 0;
+  TokenId eos_token = 1;
+  std::string backend;  // "cpu"
+  std::string isa;      // "avx512"
+  int n_threads = 0;
+};
+
+/// An opened checkpoint.
+///
+/// Threads   const members may be called concurrently; sessions of one engine take turns: one
+///           sync, step, save or load at a time
+class Engine {
+ public:
+  /// Opens, checks and loads a checkpoint.
+  ///
+  /// Errors    kNotFound — no checkpoint there; kCorrupt — a file or tensor is not what its
+  ///           configuration says; kUnsupported — another model family or format;
+  ///           kInvalidArgument — an option out of range, an unknown backend
+  /// Cost      reads every weight once
+  static Result<std::unique_ptr<Engine>> open(const EngineOptions& options);
+  ~Engine();
+
+  const ModelInfo& info() const;
+  const Tokenizer& tokenizer() const;
+  std::int64_t max_tokens() const;
+  ComputeMode mode() const;
+
+  /// Bytes that a session of `n_tokens` takes: exact for weights and KV, an upper bound for the
+  /// rest.
+  MemoryPlan plan(std::int64_t n_tokens) const;
+  KvComparison compare_kv(std::int64_t n_tokens) const;
+
+  /// An empty session that can hold max_tokens() tokens.  The engine must outlive it.
+  ///
+  /// Errors    kBudget — the address space for its pages cannot be reserved
+  Result<std::unique_ptr<Session>> new_session();
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace precis

@@ -1,0 +1,104 @@
+// Measures of agreement between what was computed and what was expected.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "base/check.h"
+#include "tensor/view.h"
+
+namespace precis {
+
+/// ‖x − y‖ / ‖y‖ of each row, collected.  A NaN anywhere makes its row infinitely wrong.
+class RelativeErrors {
+ public:
+  void add(Mat<const float> got, Mat<const float> want) {
+    PRECIS_CHECK_EQ(got.cols, want.cols);
+    for (std::int64_t r = 0; r < got.rows; ++r) {
+      double difference = 0;
+      double norm = 0;
+      for (std::int64_t c = 0; c < got.cols; ++c) {
+        const double delta = double{got(r, c)} - want(r, c);
+        difference += delta * delta;
+        norm += double{want(r, c)} * want(r, c);
+      }
+      const double relative = norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+      values_.push_back(std::isnan(relative) ? std::numeric_limits<double>::infinity() : relative);
+    }
+  }
+
+  /// The value below which a share `q` of the rows lies; 0 for no rows.
+  double quantile(double q) const {
+    if (values_.empty()) return 0;
+    std::vector<double> sorted = values_;
+    const auto at = static_cast<std::ptrdiff_t>(q * static_cast<double>(sorted.size() - 1));
+    std::nth_element(sorted.begin(), sorted.begin() + at, sorted.end());
+    return sorted[static_cast<std::size_t>(at)];
+  }
+
+ private:
+  std::vector<double> values_;
+};
+
+/// The share of elements off by more than one part in 10⁵ of the expected value.
+class ElementDifferences {
+ public:
+  void add(std::span<const float> got, std::span<const float> want) {
+    PRECIS_CHECK_EQ(got.size(), want.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      n_differ_ += !(std::abs(double{got[i]} - want[i]) <= kTolerance * std::abs(double{want[i]}));
+    }
+    n_ += static_cast<std::int64_t>(got.size());
+  }
+  double share() const {
+    return n_ == 0 ? 0 : static_cast<double>(n_differ_) / static_cast<double>(n_);
+  }
+
+ private:
+  static constexpr double kTolerance = 1e-5;
+  std::int64_t n_ = 0;
+  std::int64_t n_differ_ = 0;
+};
+
+/// The share of expected rows that were selected; −1 entries count for nothing.
+class SelectionOverlap {
+ public:
+  void add(Mat<const std::int32_t> got, Mat<const std::int32_t> want) {
+    for (std::int64_t r = 0; r < got.rows; ++r) {
+      const std::set<std::int32_t> selected(got.row(r), got.row(r) + got.cols);
+      for (std::int64_t c = 0; c < want.cols; ++c) {
+        if (want(r, c) < 0) continue;
+        ++n_wanted_;
+        n_found_ += selected.contains(want(r, c));
+      }
+    }
+  }
+  void add(const SelectionOverlap& other) {
+    n_wanted_ += other.n_wanted_;
+    n_found_ += other.n_found_;
+  }
+  double share() const {
+    return n_wanted_ == 0 ? 1 : static_cast<double>(n_found_) / static_cast<double>(n_wanted_);
+  }
+
+ private:
+  std::int64_t n_wanted_ = 0;
+  std::int64_t n_found_ = 0;
+};
+
+/// Rows whose largest element stands at the same place in both.
+inline std::int64_t count_argmax_agreement(Mat<const float> got, Mat<const float> want) {
+  std::int64_t n = 0;
+  for (std::int64_t r = 0; r < got.rows; ++r) {
+    n += std::max_element(got.row(r), got.row(r) + got.cols) - got.row(r) ==
+         std::max_element(want.row(r), want.row(r) + want.cols) - want.row(r);
+  }
+  return n;
+}
+
+}  // namespace precis

@@ -1,0 +1,159 @@
+#include "precis/engine.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "backend/registry.h"
+#include "engine/engine_impl.h"
+#include "engine/kv_compare.h"
+#include "model/tensor_table.h"
+
+namespace precis {
+namespace {
+
+constexpr int kMaxChunkTokens = 8192;
+
+Result<int> resolve_threads(int n_threads) {
+  const int available = n_available_processors();
+  if (n_threads == 0) return available;
+  if (n_threads < 0 || n_threads > available) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("threads: want 1 … {} (the processors of this machine), found {}",
+                             available, n_threads)};
+  }
+  return n_threads;
+}
+
+Result<int> resolve_chunk(int chunk_tokens) {
+  if (chunk_tokens == 0) return kDefaultChunkTokens;
+  if (chunk_tokens < 0 || chunk_tokens > kMaxChunkTokens) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("chunk: want 1 … {} tokens, found {}", kMaxChunkTokens, chunk_tokens)};
+  }
+  return chunk_tokens;
+}
+
+Result<std::int64_t> resolve_max_tokens(std::int64_t max_tokens, const ModelConfig& config) {
+  const std::int64_t limit = config.max_position_embeddings;
+  if (max_tokens == 0) return limit;
+  if (max_tokens < 0 || max_tokens > limit) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("ctx: want 1 … {} tokens (max_position_embeddings), found {}", limit,
+                             max_tokens)};
+  }
+  return max_tokens;
+}
+
+ModelInfo describe(const EngineOptions& options, const LoadedModel& loaded) {
+  const ModelConfig& config = loaded.model->config();
+  ModelInfo info;
+  const auto path = options.model.lexically_normal();
+  info.name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  info.n_layers = config.n_layers();
+  info.n_window_layers = config.n_layers_of(LayerKind::kWindow);
+  info.n_sparse_layers = config.n_layers_of(LayerKind::kSparse);
+  info.n_heavy_layers = config.n_layers_of(LayerKind::kHeavy);
+  for (const LayerConfig& layer : config.layers) {
+    if (layer.kind == LayerKind::kSparse) info.sparse_ratio = layer.ratio;
+    if (layer.kind == LayerKind::kHeavy) info.heavy_ratio = layer.ratio;
+  }
+  info.vocab_size = static_cast<int>(config.vocab_size);
+  info.index_topk = config.index_topk;
+  info.max_position_embeddings = config.max_position_embeddings;
+  info.n_parameters = loaded.n_parameters;
+  info.bos_token = config.bos_token;
+  info.eos_token = config.eos_token;
+  info.backend = loaded.backend->name();
+  info.isa = loaded.backend->isa();
+  info.n_threads = loaded.threads->n_threads();
+  return info;
+}
+
+}  // namespace
+
+Result<ComputeMode> parse_compute_mode(std::string_view name) {
+  if (name == "release") return ComputeMode::kRelease;
+  if (name == "f32") return ComputeMode::kF32;
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("mode: want \"release\" or \"f32\", found \"{}\"", name)};
+}
+
+std::string_view compute_mode_name(ComputeMode mode) {
+  return mode == ComputeMode::kRelease ? "release" : "f32";
+}
+
+Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens) {
+  PRECIS_ASSIGN_OR_RETURN(const int n_threads, resolve_threads(options.n_threads));
+  LoadedModel loaded;
+  loaded.threads = std::make_unique<ThreadPool>(n_threads);
+  PRECIS_ASSIGN_OR_RETURN(loaded.backend, make_backend(options.backend, *loaded.threads));
+  PRECIS_ASSIGN_OR_RETURN(ModelConfig config, load_config(options.model));
+  PRECIS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(options.model));
+  PRECIS_ASSIGN_OR_RETURN(ModelTensors tensors, load_tensors(config, checkpoint, *loaded.backend));
+  for (const TensorSpec& spec : expected_tensors(config)) {
+    if (!spec.mtp) loaded.n_parameters += n_parameters(spec);
+  }
+  const Rounding rounding =
+      options.mode == ComputeMode::kRelease ? Rounding::kBf16 : Rounding::kNone;
+  loaded.model = std::make_unique<Model>(std::move(config), std::move(tensors), *loaded.backend,
+                                         rounding, chunk_tokens);
+  return loaded;
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
+  PRECIS_ASSIGN_OR_RETURN(const int chunk_tokens, resolve_chunk(options.chunk_tokens));
+  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, load_config(options.model));
+  PRECIS_ASSIGN_OR_RETURN(const std::int64_t max_tokens,
+                          resolve_max_tokens(options.max_tokens, config));
+  PRECIS_ASSIGN_OR_RETURN(Tokenizer tokenizer,
+                          Tokenizer::load((options.model / "tokenizer.json").string()));
+  if (tokenizer.vocab_size() > config.vocab_size) {
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("{}: want at most vocab_size = {} tokens, found {}",
+                             (options.model / "tokenizer.json").string(), config.vocab_size,
+                             tokenizer.vocab_size())};
+  }
+  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, chunk_tokens));
+
+  auto impl = std::make_unique<Impl>(
+      Impl{options, std::move(loaded), std::move(tokenizer), {}, max_tokens, nullptr, nullptr});
+  impl->info = describe(options, impl->loaded);
+  const KvSpec spec = impl->model().kv_spec();
+  impl->step_rows = std::make_unique<StepRows>(impl->backend(), spec, chunk_tokens);
+  impl->pages = std::make_unique<PagePool>(impl->backend(), make_kv_layout(spec).page_bytes);
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+const ModelInfo& Engine::info() const {
+  return impl_->info;
+}
+const Tokenizer& Engine::tokenizer() const {
+  return impl_->tokenizer;
+}
+std::int64_t Engine::max_tokens() const {
+  return impl_->max_tokens;
+}
+ComputeMode Engine::mode() const {
+  return impl_->options.mode;
+}
+
+MemoryPlan Engine::plan(std::int64_t n_tokens) const {
+  const KvSpec spec = impl_->model().kv_spec();
+  MemoryPlan plan;
+  plan.n_tokens = n_tokens;
+  plan.weights = impl_->model().tensors().n_bytes;
+  plan.scratch = impl_->model().scratch_bytes() + impl_->step_rows->n_bytes();
+  plan.frontiers = kMaxFrontiers * make_kv_layout(spec).fixed_bytes();
+  plan.kv = kv_bytes(spec, n_tokens);
+  return plan;
+}
+
+KvComparison Engine::compare_kv(std::int64_t n_tokens) const {
+  return precis::compare_kv(impl_->model().config(), n_tokens);
+}
+
+}  // namespace precis

@@ -1,0 +1,28 @@
+#include "precis/host.h"
+
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "base/threads.h"
+
+namespace precis {
+
+int available_processors() {
+  return n_available_processors();
+}
+
+ProcessMemory process_memory() {
+  ProcessMemory memory;
+  std::ifstream status("/proc/self/status");
+  std::string field;
+  while (status >> field) {
+    std::int64_t kib = 0;
+    if (field == "VmHWM:" && status >> kib) memory.peak_resident_bytes = kib * 1024;
+    if (field == "VmRSS:" && status >> kib) memory.resident_bytes = kib * 1024;
+    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return memory;
+}
+
+}  // namespace precis
