@@ -200,7 +200,7 @@ TEST_F(CheckpointTest, IndexCannotLeaveTheDirectory) {
 }
 
 TEST_F(CheckpointTest, WriterTakesThePayloadInAnyPieces) {
-  const std::vector<TensorSpec> specs = {{"a", DType::kU8, {3}}, {"b", DType::kU8, {5}}};
+  const std::vector<TensorHeader> specs = {{"a", DType::kU8, {3}}, {"b", DType::kU8, {5}}};
   const fs::path path = directory_ / "w";
   auto writer = SafetensorsWriter::create(path, specs, {});
   ASSERT_TRUE(writer.ok());
@@ -217,7 +217,7 @@ TEST_F(CheckpointTest, WriterTakesThePayloadInAnyPieces) {
 
 // The release holds 69,187 tensors in the same manner: many names, small entries.
 TEST_F(CheckpointTest, SeventyThousandTensorsOpen) {
-  std::vector<TensorSpec> specs;
+  std::vector<TensorHeader> specs;
   for (int i = 0; i < 70'000; ++i) {
     specs.push_back({"layers." + std::to_string(i % 43) + ".ffn.experts." + std::to_string(i / 43) +
                          ".w1.weight",

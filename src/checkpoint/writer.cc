@@ -16,7 +16,7 @@
 namespace precis {
 namespace {
 
-std::uint64_t spec_bytes(const TensorSpec& spec) {
+std::uint64_t spec_bytes(const TensorHeader& spec) {
   std::uint64_t n_elements = 1;
   for (const std::int64_t dim : spec.shape) {
     PRECIS_CHECK_LE(0, dim);
@@ -31,7 +31,7 @@ struct HeaderText {
   std::uint64_t payload_bytes;
 };
 
-HeaderText header_text(std::span<const TensorSpec> specs,
+HeaderText header_text(std::span<const TensorHeader> specs,
                        const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   // Bypasses operator[] of ordered_json, whose search for an equal key is linear.
@@ -39,7 +39,7 @@ HeaderText header_text(std::span<const TensorSpec> specs,
   std::set<std::string_view> names;
   if (!metadata.empty()) entries.push_back({"__metadata__", metadata});
   std::uint64_t offset = 0;
-  for (const TensorSpec& spec : specs) {
+  for (const TensorHeader& spec : specs) {
     PRECIS_CHECK(spec.name != "__metadata__");
     PRECIS_CHECK(names.insert(spec.name).second);
     const std::uint64_t end = offset + spec_bytes(spec);
@@ -57,7 +57,7 @@ HeaderText header_text(std::span<const TensorSpec> specs,
 }  // namespace
 
 Result<SafetensorsWriter> SafetensorsWriter::create(
-    const std::filesystem::path& path, std::span<const TensorSpec> specs,
+    const std::filesystem::path& path, std::span<const TensorHeader> specs,
     const std::map<std::string, std::string>& metadata) {
   const HeaderText header = header_text(specs, metadata);
   if (header.json.size() > kMaxHeaderBytes) {
@@ -92,7 +92,7 @@ Result<void> write_safetensors(const std::filesystem::path& path,
   std::stable_sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
     return bits_per_element(a->spec.dtype) > bits_per_element(b->spec.dtype);
   });
-  std::vector<TensorSpec> specs;
+  std::vector<TensorHeader> specs;
   for (const TensorToWrite* tensor : order) specs.push_back(tensor->spec);
 
   PRECIS_ASSIGN_OR_RETURN(SafetensorsWriter writer,

@@ -18,7 +18,7 @@
 namespace precis {
 
 /// What the header says of a tensor before its bytes are there.
-struct TensorSpec {
+struct TensorHeader {
   std::string name;
   DType dtype;
   std::vector<std::int64_t> shape;
@@ -33,7 +33,7 @@ class SafetensorsWriter {
   /// Errors    kNotFound — no such directory; kInvalidArgument — the header would pass the format's
   ///           limit; kIo — the system refused
   static Result<SafetensorsWriter> create(const std::filesystem::path& path,
-                                          std::span<const TensorSpec> specs,
+                                          std::span<const TensorHeader> specs,
                                           const std::map<std::string, std::string>& metadata);
 
   /// Appends the next bytes of the payload; pieces need not end where tensors do.
@@ -57,7 +57,7 @@ class SafetensorsWriter {
 };
 
 struct TensorToWrite {
-  TensorSpec spec;
+  TensorHeader spec;
   std::span<const std::byte> bytes;
 };
 

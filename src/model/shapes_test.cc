@@ -1,0 +1,147 @@
+// Shapes that no bundled or golden checkpoint has: every backend must still compute what `ref`
+// does, layer by layer on the same input.
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <string>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "backend/registry.h"
+#include "base/threads.h"
+#include "model/model.h"
+#include "model/synthetic.h"
+
+namespace precis {
+namespace {
+
+struct Shape {
+  const char* name;
+  int hidden, heads, head_dim, rope, q_lora, groups, o_lora, window, topk, index_heads, index_dim;
+  int experts, active, expert_dim, n_hash, streams;
+  const char* ratios;
+  SyntheticDtypes dtypes;
+};
+
+constexpr std::array<Shape, 6> kShapes{{
+    {"narrow rows, small window", 128, 3, 96, 32, 64, 3, 32, 17, 5, 2, 32, 5, 3, 96, 1, 4,
+     "[4,0,32,4,0]", SyntheticDtypes::kRelease},
+    {"wide rows, many heads", 192, 8, 320, 64, 96, 4, 48, 64, 40, 8, 64, 8, 1, 64, 0, 4,
+     "[128,4,0]", SyntheticDtypes::kRelease},
+    {"released row, ragged model", 160, 4, 512, 64, 160, 2, 96, 128, 9, 4, 128, 3, 3, 160, 2, 4,
+     "[0,4,128]", SyntheticDtypes::kRelease},
+    {"two streams, bf16", 64, 2, 128, 64, 32, 1, 32, 8, 3, 1, 64, 4, 2, 32, 1, 2, "[4,128,4]",
+     SyntheticDtypes::kBf16},
+    {"heavy only", 128, 2, 80, 16, 128, 2, 64, 100, 7, 4, 128, 4, 2, 128, 0, 4, "[16,64,2]",
+     SyntheticDtypes::kRelease},
+    {"window only", 128, 2, 128, 64, 128, 2, 64, 33, 7, 4, 128, 4, 2, 128, 0, 4, "[0,0,0]",
+     SyntheticDtypes::kRelease},
+}};
+
+std::string config_json(const Shape& s) {
+  std::string ratios = s.ratios;
+  ratios.insert(ratios.size() - 1, ",0");
+  const auto n_layers = std::count(ratios.begin(), ratios.end(), ',');
+  return fmt::format(
+      R"({{"model_type":"deepseek_v4","vocab_size":64,"hidden_size":{},"num_hidden_layers":{},)"
+      R"("hc_mult":{},"num_attention_heads":{},"head_dim":{},"qk_rope_head_dim":{},)"
+      R"("q_lora_rank":{},"o_groups":{},"o_lora_rank":{},"sliding_window":{},"index_topk":{},)"
+      R"("index_n_heads":{},"index_head_dim":{},"n_routed_experts":{},"num_experts_per_tok":{},)"
+      R"("moe_intermediate_size":{},"num_hash_layers":{},"compress_ratios":{},)"
+      R"("num_nextn_predict_layers":1,"hc_sinkhorn_iters":20,"rms_norm_eps":1e-6,"hc_eps":1e-6,)"
+      R"("routed_scaling_factor":1.5,"swiglu_limit":10.0,"rope_theta":10000,)"
+      R"("compress_rope_theta":160000,"max_position_embeddings":4096,"rope_scaling":{{"type":)"
+      R"("yarn","factor":4,"original_max_position_embeddings":256}}}})",
+      s.hidden, n_layers, s.streams, s.heads, s.head_dim, s.rope, s.q_lora, s.groups, s.o_lora,
+      s.window, s.topk, s.index_heads, s.index_dim, s.experts, s.active, s.expert_dim, s.n_hash,
+      ratios);
+}
+
+struct Loaded {
+  ThreadPool threads{2};
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<StepRows> step_rows;
+  std::unique_ptr<PagePool> pool;
+  std::unique_ptr<KvCache> cache;
+};
+
+std::unique_ptr<Loaded> load(const std::filesystem::path& dir, const char* backend_name) {
+  constexpr int kMaxStep = 64;
+  auto loaded = std::make_unique<Loaded>();
+  loaded->backend = std::move(make_backend(backend_name, loaded->threads)).value();
+  ModelConfig config = load_config(dir).value();
+  const Checkpoint checkpoint = std::move(Checkpoint::open(dir)).value();
+  auto tensors = load_tensors(config, checkpoint, *loaded->backend);
+  EXPECT_TRUE(tensors.ok()) << (tensors.ok() ? "" : tensors.error().message);
+  loaded->model = std::make_unique<Model>(config, std::move(*tensors), *loaded->backend,
+                                          Rounding::kNone, kMaxStep);
+  const KvSpec spec = loaded->model->kv_spec();
+  loaded->step_rows = std::make_unique<StepRows>(*loaded->backend, spec, kMaxStep);
+  loaded->pool = std::make_unique<PagePool>(*loaded->backend, make_kv_layout(spec).page_bytes);
+  loaded->cache =
+      std::make_unique<KvCache>(*loaded->backend, spec, *loaded->pool, *loaded->step_rows, 4096);
+  return loaded;
+}
+
+double relative_error(std::span<const float> got, std::span<const float> want) {
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    difference += std::pow(double{got[i]} - want[i], 2);
+    norm += std::pow(double{want[i]}, 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+TEST(Shapes, EveryLayerEqualsRefOnTheSameInput) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(shape.name);
+    const auto dir = std::filesystem::temp_directory_path() /
+                     fmt::format("precis_shapes_{}_{}", ::getpid(), &shape - kShapes.data());
+    const auto written = write_synthetic(dir, config_json(shape), shape.dtypes, 5);
+    ASSERT_TRUE(written.ok()) << written.error().message;
+    const auto ref = load(dir, "ref");
+    const auto cpu = load(dir, "cpu");
+    std::filesystem::remove_all(dir);
+
+    const std::int64_t width = std::int64_t{shape.streams} * shape.hidden;
+    std::vector<std::vector<double>> errors(
+        static_cast<std::size_t>(ref->model->config().n_layers()));
+    std::int64_t at = 0;
+    for (const std::int64_t n : {1, 2, 17, 64, 64, 3, 64, 1, 1, 40}) {
+      std::vector<std::int32_t> ids;
+      for (std::int64_t i = 0; i < n; ++i)
+        ids.push_back(static_cast<std::int32_t>((at + i) * 7 % 64));
+      for (Loaded* side : {ref.get(), cpu.get()}) {
+        side->cache->reserve(n);
+        const std::array<SequenceStep, 1> step{{{side->cache.get(), ids}}};
+        side->model->begin_step(step);
+        side->model->embed();
+      }
+      for (int layer = 0; layer < ref->model->config().n_layers(); ++layer) {
+        ref->model->run_layer(layer, {});
+        cpu->model->run_layer(layer, {});
+        const auto count = static_cast<std::size_t>(n * width);
+        for (std::int64_t t = 0; t < n; ++t) {
+          errors[static_cast<std::size_t>(layer)].push_back(relative_error(
+              {cpu->model->streams().data + t * width, static_cast<std::size_t>(width)},
+              {ref->model->streams().data + t * width, static_cast<std::size_t>(width)}));
+        }
+        std::copy_n(ref->model->streams().data, count, cpu->model->streams().data);
+      }
+      ref->model->end_step();
+      cpu->model->end_step();
+      at += n;
+    }
+    for (auto& layer : errors) {
+      std::nth_element(layer.begin(), layer.begin() + static_cast<std::ptrdiff_t>(layer.size() / 2),
+                       layer.end());
+      EXPECT_LE(layer[layer.size() / 2], 1e-5) << "layer " << &layer - errors.data();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace precis
