@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::array kBestFirst = {Isa::kAvx512, Isa::kAvx2, Isa::kBaseline};
 
+}  // namespace
+
 bool is_available(Isa isa) {
   const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
   switch (isa) {
@@ -23,8 +25,6 @@ bool is_available(Isa isa) {
   }
   return false;
 }
-
-}  // namespace
 
 std::string_view isa_name(Isa isa) {
   switch (isa) {

@@ -24,6 +24,9 @@ enum class Isa : std::uint8_t {
 /// "baseline", "avx2" or "avx512".
 std::string_view isa_name(Isa isa);
 
+/// Whether this processor and build can run `isa`.
+bool is_available(Isa isa);
+
 /// The instruction set to run on: the one PRECIS_FORCE_ISA names, else the best of this processor.
 ///
 /// Errors    kInvalidArgument — PRECIS_FORCE_ISA names an instruction set that is unknown or that
