@@ -121,6 +121,7 @@ void check(const EmbedArgs& args) {
 
 void check(const LinearArgs& args) {
   PRECIS_CHECK_LE(1, args.n_groups);
+  PRECIS_CHECK(args.n_groups == 1 || args.input == InputQuant::kNone);
   check_mat("x", args.x, args.x.rows, args.x.cols);
   for (const LinearTarget& target : args.targets) {
     PRECIS_CHECK(target.weight != nullptr);
@@ -267,9 +268,11 @@ void check(const RouteArgs& args) {
   PRECIS_CHECK_LE(n_active, args.gate->n_out());
   check_mat("expert_idx", args.expert_idx, n_tokens, n_active);
   check_mat("weight", args.weight, n_tokens, n_active);
-  PRECIS_CHECK(args.bias.empty() || args.tid2eid.empty());
-  if (!args.bias.empty()) check_span("bias", args.bias, args.gate->n_out());
-  if (args.tid2eid.empty()) return;
+  if (args.tid2eid.empty()) {
+    check_span("bias", args.bias, args.gate->n_out());
+    return;
+  }
+  PRECIS_CHECK(args.bias.empty());
   check_mat("tid2eid", args.tid2eid, args.tid2eid.rows, n_active);
   check_span("ids", args.ids, n_tokens);
   for (const std::int32_t id : args.ids) {

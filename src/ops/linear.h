@@ -19,6 +19,8 @@ struct LinearTarget {
 /// Shapes    x [T, n_groups · n_in] f32
 /// With n_groups > 1, x and the output rows are cut into groups: output rows of group g read only
 /// columns g·n_in … (g+1)·n_in − 1 of x (the grouped output projection wo_a).
+/// Requires  n_groups == 1 where the input is quantised: the release multiplies wo_a with BF16
+///           activations, and groups of 128 would straddle its columns
 /// Ensures   the value at (t, n) depends on row t of x and row n of the weight alone: terms are
 ///           added in ascending k within blocks of 128, and the blocks in ascending order
 /// Cost      2·T·n_out·n_in flop; weight bytes once per step

@@ -54,10 +54,16 @@ const LinearCase kShapes[] = {
     {WeightFormat::kF32, 15, 129},          {WeightFormat::kF32, 8, 512, 4},
 };
 
+// Grouped products take their input as it is.
+std::vector<InputQuant> inputs_of(const LinearCase& c) {
+  if (c.n_groups > 1) return {InputQuant::kNone};
+  return {InputQuant::kNone, InputQuant::kFp8Group128};
+}
+
 TEST_P(Linear, IntegersAreExact) {
   std::uint64_t seed = 0;
   for (LinearCase c : kShapes) {
-    for (const InputQuant input : {InputQuant::kNone, InputQuant::kFp8Group128}) {
+    for (const InputQuant input : inputs_of(c)) {
       for (const Rounding rounding : {Rounding::kNone, Rounding::kBf16}) {
         c.input = input;
         c.rounding = rounding;
@@ -75,7 +81,7 @@ TEST_P(Linear, IntegersAreExact) {
 TEST_P(Linear, RandomDataStaysWithinTheRoundingOfItsChain) {
   std::uint64_t seed = 100;
   for (LinearCase c : kShapes) {
-    for (const InputQuant input : {InputQuant::kNone, InputQuant::kFp8Group128}) {
+    for (const InputQuant input : inputs_of(c)) {
       c.input = input;
       const std::int64_t n_tokens = 17;
       const std::int64_t width = c.n_in * c.n_groups;
@@ -108,9 +114,7 @@ TEST_P(Linear, RandomDataStaysWithinTheRoundingOfItsChain) {
 TEST_P(Linear, RowsDependOnTheirTokenAlone) {
   std::uint64_t seed = 200;
   for (LinearCase c : kShapes) {
-    c.input = c.format == WeightFormat::kFp8Block || c.format == WeightFormat::kFp4Group
-                  ? InputQuant::kFp8Group128
-                  : InputQuant::kNone;
+    c.input = inputs_of(c).back();
     const std::int64_t n_tokens = 33;
     const TestWeight weight = make_weight(c.format, c.n_out, c.n_in, Fill::kRandom, ++seed);
     const std::vector<float> x = activations(n_tokens * c.n_in * c.n_groups, ++seed);
@@ -153,7 +157,7 @@ TEST_P(Linear, NotANumberStaysInItsRow) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInf = std::numeric_limits<float>::infinity();
   for (LinearCase c : kShapes) {
-    for (const InputQuant input : {InputQuant::kNone, InputQuant::kFp8Group128}) {
+    for (const InputQuant input : inputs_of(c)) {
       c.input = input;
       const std::int64_t n_tokens = 17;
       const std::int64_t width = c.n_in * c.n_groups;

@@ -10,13 +10,7 @@ namespace precis::ref {
 void linear(const LinearArgs& args) {
   for (std::int64_t t = 0; t < args.x.rows; ++t) {
     std::vector<float> x(args.x.row(t), args.x.row(t) + args.x.cols);
-    if (args.input == InputQuant::kFp8Group128) {
-      // Groups of 128 are counted along the k of one product: none reaches into the next group.
-      const std::size_t n_in = x.size() / args.n_groups;
-      for (int g = 0; g < args.n_groups; ++g) {
-        fake_quantize_row_e4m3(std::span(x).subspan(g * n_in, n_in), kActivationGroup);
-      }
-    }
+    if (args.input == InputQuant::kFp8Group128) fake_quantize_row_e4m3(x, kActivationGroup);
     for (const LinearTarget& target : args.targets) {
       const std::int64_t n_in = target.weight->n_in();
       const std::int64_t outs_per_group = target.weight->n_out() / args.n_groups;
