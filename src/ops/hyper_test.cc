@@ -122,7 +122,7 @@ TEST_P(HyperPre, RandomDataStaysWithinItsRounding) {
     expect_within(
         got.comb, want.comb, [&](std::size_t i) { return relative * want.comb[i]; }, what);
     expect_within(
-        got.x, want.x, [&](std::size_t) { return relative * 2 * m; }, what);
+        got.x, want.x, [&, n_streams = m](std::size_t) { return relative * 2 * n_streams; }, what);
     c.rounding = Rounding::kBf16;
     expect_few_differ(run_pre(*backend_, c, 17).x, run_pre(*ref_, c, 17).x, 0.01, what);
   }
