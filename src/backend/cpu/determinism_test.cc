@@ -191,7 +191,7 @@ TEST(CpuDeterminism, CuttingTheTokensKeepsTheBits) {
     CpuBackend backend(threads, isa);
     for (const Operation& operation : operations()) {
       const std::vector<float> whole = run(operation, backend, kTokens);
-      for (const int step : {1, 3, 5, 40}) {
+      for (const int step : {1, 5, 40}) {
         expect_same_bits(
             whole, run(operation, backend, step),
             std::string(operation.name) + " on " + backend.isa() + " by " + std::to_string(step));
