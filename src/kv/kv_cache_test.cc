@@ -1,0 +1,180 @@
+#include "kv/kv_cache.h"
+
+#include <cmath>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "kv/kv_test_util.h"
+
+namespace precis {
+namespace {
+
+TEST(PagePool, PageIsFreeAfterItsLastReference) {
+  KvWorld world;
+  PagePool& pool = world.pool();
+  const std::int32_t page = pool.acquire();
+  pool.add_reference(page);
+  pool.release(page);
+  EXPECT_EQ(pool.n_pages_in_use(), 1);
+  EXPECT_NE(pool.acquire(), page);
+  pool.release(page);
+  EXPECT_EQ(pool.n_pages_in_use(), 1);
+  EXPECT_EQ(pool.acquire(), page);
+}
+
+TEST(PagePool, GrowingMovesNoPageAndNoTwoPagesShareBytes) {
+  KvWorld world;
+  PagePool& pool = world.pool();
+  const std::int32_t first = pool.acquire();
+  const std::byte* address = pool.data(first);
+  std::set<std::byte*> addresses{pool.data(first)};
+  for (int i = 1; i < 200; ++i) addresses.insert(pool.data(pool.acquire()));
+  EXPECT_EQ(addresses.size(), 200u);
+  EXPECT_EQ(pool.data(first), address);
+  std::byte* previous = nullptr;
+  for (std::byte* page : addresses) {
+    if (previous != nullptr) {
+      EXPECT_LE(pool.page_bytes(), page - previous);
+    }
+    previous = page;
+  }
+}
+
+TEST(PagePoolDeathTest, ReleasingAFreePageIsABug) {
+  KvWorld world;
+  const std::int32_t page = world.pool().acquire();
+  world.pool().release(page);
+  EXPECT_DEATH(world.pool().release(page), "references");
+}
+
+TEST(KvCache, BytesHeldAreThePlannedOnesAtEveryPageEdge) {
+  KvWorld world;
+  const auto cache = world.new_cache();
+  EXPECT_EQ(cache->n_bytes(), kv_bytes(world.spec(), 0).total());
+  for (std::int64_t n = 1; n <= 700; ++n) {
+    cache->reserve(1);
+    cache->commit(1);
+    const bool beside_an_edge = n % kPagePositions <= 1 || n % kPagePositions == 127;
+    if (beside_an_edge) {
+      EXPECT_EQ(cache->n_bytes(), kv_bytes(world.spec(), n).total()) << n;
+    }
+  }
+}
+
+TEST(KvCache, RowsKeepTheirAddressWhileTheCacheGrows) {
+  KvWorld world;
+  const auto cache = world.new_cache(100'000);
+  cache->reserve(128);
+  cache->commit(128);
+  const std::byte* row = cache->rows(1).data(5);
+  cache->reserve(90'000);
+  EXPECT_EQ(cache->rows(1).data(5), row);
+}
+
+TEST(KvCache, RowsOfALayerLieApartFromEachOtherAndFromOtherLayers) {
+  KvWorld world;
+  const auto cache = world.new_cache();
+  cache->reserve(256);
+  std::set<const std::byte*> seen;
+  std::size_t n_rows = 0;
+  for (const RowPool& pool : {cache->rows(1), cache->index_rows(1), cache->rows(2)}) {
+    const int n = 2 * pool.rows_per_page;
+    for (int r = 0; r < n; ++r) seen.insert({pool.data(r), pool.scales(r)});
+    n_rows += 2 * static_cast<std::size_t>(n);
+  }
+  EXPECT_EQ(seen.size(), n_rows);
+}
+
+TEST(KvCache, FreshStatesWeighNothing) {
+  KvWorld world;
+  const auto cache = world.new_cache();
+  for (const CompressorState& state : {cache->state(1), cache->index_state(1), cache->state(2)}) {
+    for (std::int64_t r = 0; r < state.kv.rows; ++r) {
+      for (std::int64_t c = 0; c < state.kv.cols; ++c) {
+        ASSERT_EQ(state.kv(r, c), 0);
+        ASSERT_EQ(state.score(r, c), -INFINITY);
+      }
+    }
+  }
+}
+
+TEST(KvCache, ClearGivesPagesBackAndForgetsEverything) {
+  KvWorld world;
+  const auto cache = world.new_cache();
+  KvWorld::fill(*cache, 300, 1);
+  EXPECT_EQ(world.pool().n_pages_in_use(), 3);
+  cache->clear();
+  EXPECT_EQ(cache->n_tokens(), 0);
+  EXPECT_EQ(world.pool().n_pages_in_use(), 0);
+  cache->reserve(1);
+  for (std::int64_t r = 0; r < cache->state(1).score.rows; ++r) {
+    ASSERT_EQ(cache->state(1).score(r, 0), -INFINITY);
+  }
+}
+
+TEST(KvCache, DestructionGivesPagesBack) {
+  KvWorld world;
+  {
+    const auto cache = world.new_cache();
+    KvWorld::fill(*cache, 1000, 1);
+    EXPECT_EQ(world.pool().n_pages_in_use(), 8);
+  }
+  EXPECT_EQ(world.pool().n_pages_in_use(), 0);
+}
+
+TEST(KvCache, PagesOfAClosedSequenceServeTheNextOne) {
+  KvWorld world;
+  const std::byte* first_row = nullptr;
+  {
+    const auto cache = world.new_cache();
+    cache->reserve(128);
+    first_row = cache->rows(1).data(0);
+  }
+  const auto cache = world.new_cache();
+  cache->reserve(128);
+  EXPECT_EQ(cache->rows(1).data(0), first_row);
+}
+
+TEST(KvCache, FrontierBringsBackRingsAndStatesAndKeepsEarlierRows) {
+  KvWorld world;
+  const auto cache = world.new_cache();
+  KvWorld::fill(*cache, 200, 1);
+  const std::vector<std::byte> before = KvWorld::content(*cache);
+  const Frontier frontier = cache->save_frontier();
+  EXPECT_EQ(frontier.n_tokens, 200);
+  EXPECT_EQ(static_cast<std::int64_t>(frontier.fixed.size()), cache->frontier_bytes());
+
+  cache->reserve(300);
+  cache->commit(300);
+  cache->state(1).kv(0, 0) = 42;
+  EXPECT_NE(KvWorld::content(*cache), before);
+  cache->restore_frontier(frontier);
+  EXPECT_EQ(cache->n_tokens(), 200);
+  EXPECT_EQ(world.pool().n_pages_in_use(), 2);
+  EXPECT_EQ(KvWorld::content(*cache), before);
+}
+
+TEST(KvCache, WindowOfAStepLiesBehindTheRing) {
+  KvWorld world;
+  const auto cache = world.new_cache();
+  cache->reserve(20);
+  cache->commit(20);
+  const WindowRows window = cache->window(0);
+  EXPECT_EQ(window.step_begin, 20);
+  EXPECT_EQ(window.slot(19), 3);   // 19 mod 16, in the ring
+  EXPECT_EQ(window.slot(20), 16);  // the step's first row
+  EXPECT_EQ(window.first_visible(20), 5);
+  EXPECT_EQ(window.first_visible(3), 0);
+  EXPECT_NE(window.pool.data(0), cache->window(1).pool.data(0));    // a ring per layer
+  EXPECT_EQ(window.pool.data(16), cache->window(1).pool.data(16));  // step rows are shared
+}
+
+TEST(KvCacheDeathTest, MoreTokensThanItCanHoldIsABug) {
+  KvWorld world;
+  const auto cache = world.new_cache(100);
+  EXPECT_DEATH(cache->reserve(101), "max_tokens_");
+}
+
+}  // namespace
+}  // namespace precis
