@@ -4,7 +4,6 @@
 // Integer sums are exact, group scales are powers of two, and heads are added in ascending order,
 // so the cut into tiles and row chunks is free.  Byte and cycle counts: docs/kernels/cpu_select.md.
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -78,7 +77,7 @@ HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& qu
   }
 }
 
-// Scores as integers in the same order: score_order() for a vector.
+// Scores as integers in the same order, NaN below every number.
 HWY_INLINE VI32 order_lanes(VF32 score) {
   const DF32 d;
   const DI32 d_i32;

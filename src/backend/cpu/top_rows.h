@@ -6,23 +6,14 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <span>
 
 namespace precis {
 
-/// Scores as integers in the same order; NaN lies below every number.
-///
-/// Requires  the score is not −0, which would sort below +0
-constexpr std::int32_t score_order(float score) {
-  if (score != score) return std::numeric_limits<std::int32_t>::min();
-  const auto bits = std::bit_cast<std::int32_t>(score);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
+/// Scores come as integers of the same order ("score order"), NaN below every number.
 class TopRows {
  public:
   /// Entries that a selection of k rows among at most `n_rows` works in.
