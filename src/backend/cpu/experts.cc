@@ -8,6 +8,7 @@
 
 #include "backend/cpu/backend.h"
 #include "backend/cpu/weight.h"
+#include "base/check.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/experts.cc"
@@ -211,7 +212,9 @@ void CpuBackend::do_experts(const ExpertsArgs& a) {
   if (a.x.rows == 0) return;
   const ExpertPlan plan = plan_rows(a);
   const auto n_rows = std::ssize(plan.token_of_row);
+  // One width F for all, as in every released checkpoint (n_shared_experts is 1).
   const std::int64_t width = a.shared.w1->n_out();
+  for (const ExpertWeights& expert : a.experts) PRECIS_CHECK_EQ(expert.w1->n_out(), width);
   const auto n_hidden = static_cast<std::size_t>(n_rows * width);
   const auto n_results = static_cast<std::size_t>(n_rows * a.out.cols);
   const Mat<float> hidden(hidden_scratch_.get<float>(n_hidden), n_rows, width);
