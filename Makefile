@@ -1,7 +1,6 @@
 # The common commands, each a line or two over CMake; CMakePresets.json holds the settings.
 # `make` alone builds the program at build/precis.
 
-EXAMPLE := models/mini/example
 SOURCES := git ls-files '*.cc' '*.h'
 
 .PHONY: build setup configure run test bench format lint clean
@@ -16,7 +15,7 @@ configure: setup
 	cmake --preset release --log-level=WARNING $(CMAKE_FLAGS)
 
 run: build  ## questions about a book of 100,000 tokens to the bundled model
-	build/precis ask $(EXAMPLE)/document.txt --questions $(EXAMPLE)/questions.json
+	build/precis ask
 
 test: configure  ## every test on this machine
 	cmake --build --preset release

@@ -36,9 +36,8 @@ FACTS = [
     (0.05, "One of the special magic numbers for wooden-trumpet is: 7183094."),
     (0.14, "The badge number of Peter Marsh is 482130."),
     (0.24, "The owner of the golden whistle is Clara Fisher."),
-    (0.33, "VAR KQZTW = 58316."),
-    (0.42, "The password for the purple gate is lantern."),
-    (0.52, "VAR BXRUL = VAR KQZTW."),
+    (0.33, "The access code for the silver ladder is 40718."),
+    (0.42, "The special magic word for the purple gate is lantern."),
     (0.61, "The locker number for the crooked umbrella is 52907."),
     (0.70, "The phone extension of Clara Fisher is 6154."),
     (0.79, "The hometown of Nora Wells is Lisbon."),
@@ -50,9 +49,9 @@ FACTS = [
 QUESTIONS = [
     ("What is the special magic number for wooden-trumpet mentioned in the provided text?", "7183094"),
     ("What is the badge number of Peter Marsh?", "482130"),
-    ("What is the password for the purple gate?", "lantern"),
+    ("What is the special magic word for the purple gate?", "lantern"),
     ("What is the phone extension of the owner of the golden whistle?", "6154"),
-    ("What is the value of VAR BXRUL?", "58316"),
+    ("What is the access code for the silver ladder?", "40718"),
     ("What is the locker number for the crooked umbrella?", "52907"),
     ("What is the hometown of Nora Wells?", "Lisbon"),
     ("What is the special magic number for wooden-kettle? Reply with the value only.", "2950467"),
@@ -91,7 +90,7 @@ def place_facts(paragraphs):
 def check_keys(text):
     """A question is fair only if the book itself says nothing about its key or value."""
     for word in ["wooden-", "Marsh", "purple gate", "golden whistle", "crooked umbrella", "Fisher",
-                 "Nora", "Lisbon", "VAR "] + [answer for _, answer in QUESTIONS if answer.isdigit()]:
+                 "Nora", "Lisbon", "silver ladder"] + [answer for _, answer in QUESTIONS if answer.isdigit()]:
         if word in text:
             sys.exit(f"the book contains {word!r}")
 

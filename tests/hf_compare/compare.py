@@ -8,8 +8,8 @@ TEXT_FILE, and hands them to `PRECIS verify` as expected values.  Needs the Pyth
 transformers >= 5.24, accelerate, tokenizers and safetensors; not part of `make test`.
 
 transformers dequantises the FP8 and FP4 weights and rounds neither activations nor KV rows, so the
-logits agree as closely as those roundings allow, not bit by bit: the limits below are on the median
-relative difference and on how often the most likely token is the same.
+logits agree as closely as those roundings allow, not bit by bit.  The limits below leave room over the
+bundled model's 2.6 % median difference and 96.0 % same most likely token on 1,000 tokens.
 """
 import argparse
 import json
@@ -24,8 +24,8 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 from transformers.integrations import finegrained_fp8
 
-MAX_MEDIAN_DIFFERENCE = 0.10
-MIN_SAME_TOKEN = 0.90
+MAX_MEDIAN_DIFFERENCE = 0.05
+MIN_SAME_TOKEN = 0.93
 
 
 def dequantize_ragged(weight, scales, block):
