@@ -3,11 +3,11 @@
 #
 # src/LAYERS lists the folders of src/ lowest first, one level a line.  The rules:
 #   - a file of src/ includes its own folder and lower levels; folders of one level do not see each other;
-#   - "precis/x.h" ranks with the folder x where there is one, status.h with the lowest level, any other
-#     public header with the highest;
+#   - "precis/x.h" ranks with the folder x where there is one; status.h and plan.h are plain data and rank
+#     lowest, any other public header highest;
 #   - public headers include public headers only; so do apps/, besides their own files;
 #   - the implementations inside src/backend/ do not include each other.
-# Tests (*_test.*) and fuzz targets (*_fuzz.*) may look anywhere.
+# Tests (*_test.*, *_test_util.*) and fuzz targets (*_fuzz.*) may look anywhere.
 cmake_minimum_required(VERSION 3.25)
 
 if(NOT ROOT)
@@ -30,7 +30,7 @@ endforeach()
 # Sets `out` to the level of the public header precis/NAME.
 function(level_of_public_header name out)
   get_filename_component(stem "${name}" NAME_WE)
-  if(stem STREQUAL "status")
+  if(stem MATCHES "^(status|plan)$")
     set(${out} 0 PARENT_SCOPE)
   elseif(DEFINED level_${stem})
     set(${out} ${level_${stem}} PARENT_SCOPE)
@@ -89,7 +89,7 @@ foreach(top IN ITEMS src include apps)
   file(GLOB_RECURSE files RELATIVE "${ROOT}"
        "${ROOT}/${top}/*.h" "${ROOT}/${top}/*.cc" "${ROOT}/${top}/*.cu" "${ROOT}/${top}/*.cuh")
   foreach(file IN LISTS files)
-    if(file MATCHES "_(test|fuzz)\\.[a-z]+$")
+    if(file MATCHES "_(test|test_util|fuzz)\\.[a-z]+$")
       continue()
     endif()
     if(file MATCHES "^src/([^/]+)/")
