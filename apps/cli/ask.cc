@@ -22,6 +22,7 @@ struct AskFlags {
   std::vector<std::string> questions;
   std::string questions_file;
   std::string expect_file;
+  bool multiline = false;
   bool tour = false;
 };
 
@@ -116,7 +117,9 @@ ReadingCost reading_cost(const Engine& engine, const DocumentReader& reader,
 Result<int> ask(const AskFlags& flags) {
   const OutputFormat format = flags.output.format();
   PRECIS_ASSIGN_OR_RETURN(const AskRequest request, ask_request(flags));
-  PRECIS_ASSIGN_OR_RETURN(const GenerateOptions options, generate_options(flags.sampling));
+  PRECIS_ASSIGN_OR_RETURN(GenerateOptions options, generate_options(flags.sampling));
+  // The bundled model was trained on answers of one line, and at times goes on with prose after it.
+  if (options.stop.empty() && !flags.multiline) options.stop = {"\n"};
   PRECIS_ASSIGN_OR_RETURN(std::string text, read_file(request.document));
   PRECIS_TRY(require_utf8(text, request.document.string()));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
@@ -175,6 +178,8 @@ void add_ask(CLI::App& app, int& exit_code) {
       .add_option("--expect", flags->expect_file,
                   "As --questions, and exit with 1 if an answer lacks what is expected")
       ->type_name("FILE");
+  command.add_flag("--multiline", flags->multiline,
+                   "Answers may have several lines; without it, or --stop, they end at the first");
   command.add_flag("--tour", flags->tour, "End with what to try next");
   add_engine_flags(command, flags->model);
   add_sampling_flags(command, flags->sampling);

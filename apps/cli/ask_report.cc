@@ -106,9 +106,8 @@ void print_summary(const ReadingCost& cost, const std::vector<AskedQuestion>& as
   row("  dense attention", times_ours(cost.comparison.dense_mha_bf16, kv));
   row("  DeepSeek-V3.2", times_ours(cost.comparison.v32_rows, kv));
   row("memory",
-      fmt::format("{} planned, {} resident at most, {} now", format_bytes(cost.plan.total()),
-                  format_bytes(cost.memory.peak_resident_bytes),
-                  format_bytes(cost.memory.resident_bytes)));
+      fmt::format("{} planned for the engine, {} resident in all", format_bytes(cost.plan.total()),
+                  format_bytes(cost.memory.peak_resident_bytes)));
 }
 
 void print_tour(const std::filesystem::path& document) {

@@ -7,6 +7,7 @@
 namespace precis::cli {
 
 void add_ask(CLI::App& app, int& exit_code);
+void add_bench(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
 void add_encode(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);

@@ -19,7 +19,7 @@ int run(int argc, char** argv) {
   CLI::App app(
       "precis runs DeepSeek-V4 checkpoints on one machine.\n"
       "Without a model of your own, try: precis ask");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   app.footer(std::string("\n") + kExitCodeHelp +
              "\nEvery command explains itself: precis COMMAND --help");
 
@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   add_tokenize(app, exit_code);
   add_encode(app, exit_code);
   add_verify(app, exit_code);
+  add_bench(app, exit_code);
   add_version(app, exit_code);
 
   catch_interrupts();
@@ -42,6 +43,10 @@ int run(int argc, char** argv) {
         argv, argv + argc, [](const char* arg) { return std::string_view(arg) == "--json"; });
     return report(Error{ErrorCode::kInvalidArgument, e.what()},
                   json ? OutputFormat::kJson : OutputFormat::kText);
+  }
+  if (app.get_subcommands().empty()) {
+    fmt::print(stderr, "{}", app.help());
+    return kUsage;
   }
   return exit_code;
 }
