@@ -15,10 +15,28 @@ CpuBackend::CpuBackend(ThreadPool& threads, Isa isa)
       isa_(isa),
       worker_scratch_(static_cast<std::size_t>(threads.n_threads())) {}
 
+namespace {
+
+// From this size on a buffer gets a mapping of its own.  A checkpoint has tens of thousands of
+// small tensors, and the kernel allows a process about 65,000 mappings.
+constexpr std::size_t kMappedBytes = std::size_t{1} << 20;
+constexpr std::size_t kAlignment = 64;
+
+Buffer allocate_small(std::size_t n_bytes) {
+  const std::size_t padded = (n_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  void* data = std::aligned_alloc(kAlignment, padded);
+  PRECIS_CHECK(data != nullptr);
+  std::memset(data, 0, padded);
+  return {data, n_bytes, [](void* memory, std::size_t) { std::free(memory); }};
+}
+
+}  // namespace
+
 // Anonymous mappings are zeroed and take memory page by page as they are touched: a context of a
 // million positions costs nothing until it is used.
 Buffer CpuBackend::allocate(std::size_t n_bytes) {
   if (n_bytes == 0) return {};
+  if (n_bytes < kMappedBytes) return allocate_small(n_bytes);
   void* data = mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   PRECIS_CHECK(data != MAP_FAILED);
