@@ -41,7 +41,7 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}       // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
 
   bool ok() const { return state_.index() == 0; }
@@ -81,10 +81,10 @@ class [[nodiscard]] Result<void> {
 }  // namespace precis
 
 /// Evaluates a Result; on error returns it from the enclosing function.
-#define PRECIS_TRY(expr)                                            \
-  do {                                                              \
-    if (auto precis_try_result = (expr); !precis_try_result.ok())   \
-      return std::move(precis_try_result).error();                  \
+#define PRECIS_TRY(expr)                                          \
+  do {                                                            \
+    if (auto precis_try_result = (expr); !precis_try_result.ok()) \
+      return std::move(precis_try_result).error();                \
   } while (false)
 
 #define PRECIS_CONCAT_INNER(a, b) a##b

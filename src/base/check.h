@@ -23,18 +23,18 @@ std::string check_values(const A& a, const B& b) {
 
 }  // namespace precis
 
-#define PRECIS_CHECK(cond)                                                          \
-  do {                                                                              \
-    if (!(cond)) [[unlikely]]                                                       \
-      ::precis::check_failed(__FILE__, __LINE__, #cond, "");                        \
+#define PRECIS_CHECK(cond)                                   \
+  do {                                                       \
+    if (!(cond)) [[unlikely]]                                \
+      ::precis::check_failed(__FILE__, __LINE__, #cond, ""); \
   } while (false)
 
-#define PRECIS_CHECK_OP(op, a, b)                                                   \
-  do {                                                                              \
-    const auto& precis_check_a = (a);                                               \
-    const auto& precis_check_b = (b);                                               \
-    if (!(precis_check_a op precis_check_b)) [[unlikely]]                           \
-      ::precis::check_failed(__FILE__, __LINE__, #a " " #op " " #b,                 \
+#define PRECIS_CHECK_OP(op, a, b)                                                             \
+  do {                                                                                        \
+    const auto& precis_check_a = (a);                                                         \
+    const auto& precis_check_b = (b);                                                         \
+    if (!(precis_check_a op precis_check_b)) [[unlikely]]                                     \
+      ::precis::check_failed(__FILE__, __LINE__, #a " " #op " " #b,                           \
                              ::precis::detail::check_values(precis_check_a, precis_check_b)); \
   } while (false)
 

@@ -1,11 +1,11 @@
 #include "base/threads.h"
 
+#include <algorithm>
+#include <thread>
+
 #include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
-
-#include <algorithm>
-#include <thread>
 
 #include "base/check.h"
 
@@ -27,9 +27,8 @@ ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads) {
 
 ThreadPool::~ThreadPool() = default;
 
-void ThreadPool::parallel_for(
-    std::int64_t n, std::int64_t grain,
-    const std::function<void(std::int64_t, std::int64_t, int)>& body) {
+void ThreadPool::parallel_for(std::int64_t n, std::int64_t grain,
+                              const std::function<void(std::int64_t, std::int64_t, int)>& body) {
   if (n <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
   const std::int64_t n_chunks = (n + grain - 1) / grain;
@@ -50,6 +49,8 @@ void ThreadPool::parallel_for(
   });
 }
 
-int n_available_processors() { return tbb::this_task_arena::max_concurrency(); }
+int n_available_processors() {
+  return tbb::this_task_arena::max_concurrency();
+}
 
 }  // namespace precis

@@ -24,7 +24,9 @@ TEST(ThreadPool, VisitsEveryItemOnce) {
   }
 }
 
-TEST(ThreadPool, SeesAtLeastOneProcessor) { EXPECT_LE(1, n_available_processors()); }
+TEST(ThreadPool, SeesAtLeastOneProcessor) {
+  EXPECT_LE(1, n_available_processors());
+}
 
 }  // namespace
 }  // namespace precis

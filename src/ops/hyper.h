@@ -11,15 +11,15 @@ namespace precis {
 /// Mixing weights of one sub-layer.  M streams give M·(2 + M) mixing values a token, in the order
 /// pre [M], post [M], comb [M, M] (source stream first).
 struct HyperWeights {
-  const Weight* fn = nullptr;     // F32 [M·(2+M), M·D]
-  std::span<const float> base;    // [M·(2+M)]
-  std::span<const float> scale;   // [3]: pre, post, comb
+  const Weight* fn = nullptr;    // F32 [M·(2+M), M·D]
+  std::span<const float> base;   // [M·(2+M)]
+  std::span<const float> scale;  // [3]: pre, post, comb
 };
 
 struct HyperParams {
-  float norm_eps = 0;       // rms_norm_eps, inside the root mean square of the streams
-  float hc_eps = 0;         // hc_eps, added to pre and in every Sinkhorn division
-  int sinkhorn_iters = 0;   // hc_sinkhorn_iters, the first half-step included
+  float norm_eps = 0;      // rms_norm_eps, inside the root mean square of the streams
+  float hc_eps = 0;        // hc_eps, added to pre and in every Sinkhorn division
+  int sinkhorn_iters = 0;  // hc_sinkhorn_iters, the first half-step included
 };
 
 /// Collapses the streams into the sub-layer's input and computes how its output returns.

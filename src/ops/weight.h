@@ -18,8 +18,9 @@ struct WeightSource {
   WeightFormat format = WeightFormat::kF32;
   std::int64_t n_out = 0;
   std::int64_t n_in = 0;
-  const std::byte* codes = nullptr;      // [n_out, n_in] values or codes
-  const std::uint8_t* scales = nullptr;  // [ceil(n_out/block_out), ceil(n_in/block_in)]; null if none
+  const std::byte* codes = nullptr;  // [n_out, n_in] values or codes
+  const std::uint8_t* scales =
+      nullptr;  // [ceil(n_out/block_out), ceil(n_in/block_in)]; null if none
   int block_out = 1;
   int block_in = 1;
 
