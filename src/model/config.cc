@@ -19,6 +19,14 @@ constexpr std::size_t kMaxConfigBytes = 16 << 20;
 constexpr std::int64_t kPagePositions = 128;  // every ratio must divide a page of the KV cache
 constexpr std::int64_t kMaxDim = 1 << 20;
 
+// A value as messages show it.  Lists and objects go by their type: printing one recurses as deep
+// as a hostile file nests it.
+std::string shown(const json& value) {
+  constexpr std::size_t kMaxShown = 80;
+  if (value.is_structured()) return value.is_array() ? "a list" : "an object";
+  return value.dump().substr(0, kMaxShown);
+}
+
 // Reads fields of one JSON object and keeps the first thing that was wrong.
 class Fields {
  public:
@@ -38,7 +46,7 @@ class Fields {
     if (value == nullptr) return low;
     if (!value->is_number() || !(value->get<double>() >= low && value->get<double>() <= high)) {
       fail(ErrorCode::kCorrupt,
-           fmt::format("{}: want a number in {} … {}, found {}", field, low, high, value->dump()));
+           fmt::format("{}: want a number in {} … {}, found {}", field, low, high, shown(*value)));
       return low;
     }
     return value->get<double>();
@@ -52,7 +60,7 @@ class Fields {
     const json& value = object_[field];
     if (!value.is_string() || value.get<std::string>() != want) {
       fail(ErrorCode::kUnsupported,
-           fmt::format("{}: want \"{}\", found {}", field, want, value.dump()));
+           fmt::format("{}: want \"{}\", found {}", field, want, shown(value)));
     }
   }
   std::vector<std::int64_t> integers(const char* field, std::int64_t low, std::int64_t high) {
@@ -60,8 +68,8 @@ class Fields {
     const json* value = find(field);
     if (value == nullptr) return out;
     if (!value->is_array()) {
-      fail(ErrorCode::kCorrupt, fmt::format("{}: want a list of integers, found {}", field,
-                                            value->dump().substr(0, 80)));
+      fail(ErrorCode::kCorrupt,
+           fmt::format("{}: want a list of integers, found {}", field, shown(*value)));
       return out;
     }
     for (const json& item : *value) out.push_back(as_integer(item, field, low, high));
@@ -72,7 +80,7 @@ class Fields {
     if (!has(field)) return nullptr;
     if (!object_[field].is_object()) {
       fail(ErrorCode::kCorrupt,
-           fmt::format("{}: want an object, found {}", field, object_[field].dump().substr(0, 80)));
+           fmt::format("{}: want an object, found {}", field, shown(object_[field])));
       return nullptr;
     }
     return &object_[field];
@@ -102,8 +110,8 @@ class Fields {
                           !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX) &&
                           value.get<std::int64_t>() >= low && value.get<std::int64_t>() <= high;
     if (!in_range) {
-      fail(ErrorCode::kCorrupt, fmt::format("{}: want an integer in {} … {}, found {}", field, low,
-                                            high, value.dump().substr(0, 80)));
+      fail(ErrorCode::kCorrupt,
+           fmt::format("{}: want an integer in {} … {}, found {}", field, low, high, shown(value)));
       return low;
     }
     return value.get<std::int64_t>();
