@@ -43,9 +43,8 @@ struct SafetensorsHeader {
 /// of the whole file; `file_name` stands in messages.
 ///
 /// Ensures   the guarantees stated at the top of this file
-/// Errors    kCorrupt — naming file, tensor, wanted and found; kUnsupported — a dtype this build
-/// does
-///           not know
+/// Errors    kCorrupt — naming file, tensor, wanted and found; kUnsupported — a dtype this
+///           build does not know
 /// Cost      one pass over the JSON; no copy of the payload
 Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> file_start,
                                                    std::uint64_t file_bytes,

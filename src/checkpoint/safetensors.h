@@ -31,9 +31,8 @@ class Checkpoint {
   /// `path` is a .safetensors file or a model directory: config.json beside either
   /// model.safetensors or model.safetensors.index.json with the shards it names.
   ///
-  /// Ensures   every tensor of the index is in the shard it names, every tensor of a shard is in
-  /// the
-  ///           index, no name exists twice, and bytes() of every tensor lies within its file
+  /// Ensures   every tensor of the index is in the shard it names, every tensor of a shard is
+  ///           in the index, no name exists twice, bytes() of every tensor lies within its file
   /// Errors    kNotFound — path, config.json, weights or a shard absent; kCorrupt — naming file,
   ///           tensor, wanted and found; kUnsupported — unknown dtype; kIo — the system refused
   /// Cost      reads the headers only

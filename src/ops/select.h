@@ -14,10 +14,11 @@ namespace precis {
 /// Shapes    queries: T·Hi packed FP4 rows, token-major · weights [T, Hi] f32 · keys: packed rows
 ///           n_visible [T] rows visible to each token · out [T, K], filled with −1 at the end
 /// score(t, s) = Σ_h round(weights[t, h] · weight_scale) · relu(Σ_g 2^(qe + ke)·Σ_32 q·k), heads
-/// ascending; the inner sums are integers over codes and exact.  Rounding kBf16 rounds the final
-/// score once. Ensures   order by score descending, then row ascending: the result is a function of
-/// the scores Cost      2·T·Hi·Di·n_visible flop; no buffer of n_visible scores per token Source
-/// spec §5.5; model.py `Indexer.forward`
+/// ascending; the inner sums are integers over codes and exact.  Rounding kBf16 rounds the scaled
+/// weights, and the final score once.
+/// Ensures   order by score descending, then row ascending: the result is a function of the scores
+/// Cost      2·T·Hi·Di·n_visible flop; no buffer of n_visible scores per token
+/// Source    docs/model.md §5.5; model.py `Indexer.forward`
 struct SelectArgs {
   RowPool queries;
   Mat<const float> weights;
