@@ -33,6 +33,11 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
   return name;
 }
 
+void print_hash(const char* name, const TestModel& model, const Trace& trace) {
+  std::printf("%s, %s: logits %016lx\n", name, model.isa().c_str(),
+              static_cast<unsigned long>(trace.logits_hash()));
+}
+
 class Determinism : public testing::TestWithParam<Case> {
  protected:
   std::unique_ptr<TestModel> open(int n_threads, const std::string& isa = "") const {
@@ -52,8 +57,10 @@ TEST_P(Determinism, SameBitsForEveryChunkAndThreadCount) {
   ASSERT_TRUE(one_thread && two_threads);
   const auto tokens = ids(*one_thread, kTokens, 1);
   const Trace want = one_thread->run(tokens, kTokens);
-  std::printf("%s, %s: logits %016lx\n", GetParam().name, one_thread->isa().c_str(),
-              static_cast<unsigned long>(want.logits_hash()));
+  ASSERT_EQ(want.pages.size(), 5u);
+  ASSERT_EQ(want.selections.size(),
+            static_cast<std::size_t>(one_thread->config().n_layers_of(LayerKind::kSparse)));
+  print_hash(GetParam().name, *one_thread, want);
   ASSERT_TRUE(std::ranges::all_of(want.logits, [](float x) { return std::isfinite(x); }));
   for (const std::int64_t chunk : {std::int64_t{1}, std::int64_t{3}, std::int64_t{64},
                                    std::int64_t{128}, std::int64_t{500}, kTokens}) {
@@ -97,6 +104,7 @@ TEST_P(Determinism, EveryInstructionSetKeepsItsBits) {
     if (model == nullptr) continue;
     const auto tokens = ids(*model, 300, 5);
     by_isa[isa] = model->run(tokens, 300);
+    print_hash(GetParam().name, *model, by_isa[isa]);
     for (const std::int64_t chunk : {1, 64, 129}) {
       SCOPED_TRACE("chunk " + std::to_string(chunk));
       expect_same(model->run(tokens, chunk), by_isa[isa]);
