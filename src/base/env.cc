@@ -13,7 +13,17 @@ std::optional<std::string> get(const char* name) {
 
 }  // namespace
 
-std::optional<std::string> env_force_isa() { return get("PRECIS_FORCE_ISA"); }
-std::optional<std::string> env_model() { return get("PRECIS_MODEL"); }
+std::optional<std::string> env_force_isa() {
+  return get("PRECIS_FORCE_ISA");
+}
+std::optional<std::string> env_model() {
+  return get("PRECIS_MODEL");
+}
+
+std::optional<std::string> env_cache_directory() {
+  if (auto cache = get("XDG_CACHE_HOME")) return cache;
+  if (const auto home = get("HOME")) return *home + "/.cache";
+  return std::nullopt;
+}
 
 }  // namespace precis

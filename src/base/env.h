@@ -12,4 +12,7 @@ std::optional<std::string> env_force_isa();
 /// PRECIS_MODEL: the checkpoint directory to use where no --model is given.
 std::optional<std::string> env_model();
 
+/// XDG_CACHE_HOME, else $HOME/.cache: where measurements of this machine are kept.
+std::optional<std::string> env_cache_directory();
+
 }  // namespace precis

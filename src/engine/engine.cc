@@ -25,15 +25,6 @@ Result<int> resolve_threads(int n_threads) {
   return n_threads;
 }
 
-Result<int> resolve_chunk(int chunk_tokens) {
-  if (chunk_tokens == 0) return kDefaultChunkTokens;
-  if (chunk_tokens < 0 || chunk_tokens > kMaxChunkTokens) {
-    return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("chunk: want 1 … {} tokens, found {}", kMaxChunkTokens, chunk_tokens)};
-  }
-  return chunk_tokens;
-}
-
 Result<std::int64_t> resolve_max_tokens(std::int64_t max_tokens, const ModelConfig& config) {
   const std::int64_t limit = config.max_position_embeddings;
   if (max_tokens == 0) return limit;
@@ -83,11 +74,22 @@ std::string_view compute_mode_name(ComputeMode mode) {
   return mode == ComputeMode::kRelease ? "release" : "f32";
 }
 
-Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens) {
+Result<int> resolve_chunk(int chunk_tokens) {
+  if (chunk_tokens == 0) return kDefaultChunkTokens;
+  if (chunk_tokens < 0 || chunk_tokens > kMaxChunkTokens) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("chunk: want 1 … {} tokens, found {}", kMaxChunkTokens, chunk_tokens)};
+  }
+  return chunk_tokens;
+}
+
+Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens,
+                               const WrapBackend& wrap) {
   PRECIS_ASSIGN_OR_RETURN(const int n_threads, resolve_threads(options.n_threads));
   LoadedModel loaded;
   loaded.threads = std::make_unique<ThreadPool>(n_threads);
   PRECIS_ASSIGN_OR_RETURN(loaded.backend, make_backend(options.backend, *loaded.threads));
+  if (wrap) loaded.backend = wrap(std::move(loaded.backend));
   PRECIS_ASSIGN_OR_RETURN(ModelConfig config, load_config(options.model));
   PRECIS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(options.model));
   PRECIS_ASSIGN_OR_RETURN(ModelTensors tensors, load_tensors(config, checkpoint, *loaded.backend));

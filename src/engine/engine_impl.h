@@ -1,6 +1,7 @@
 // What an Engine is made of; seen by the files of this folder only.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -25,10 +26,19 @@ struct LoadedModel {
   std::int64_t n_parameters = 0;
 };
 
+/// Puts a backend of the caller's around the one that will run.
+using WrapBackend = std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>;
+
 /// Opens, checks and loads the checkpoint of `options`; steps of at most `chunk_tokens`.
 ///
 /// Errors    as Engine::open, tokenizer aside
-Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens);
+Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens,
+                               const WrapBackend& wrap = {});
+
+/// The tokens of a prefill step that `chunk_tokens` of EngineOptions asks for.
+///
+/// Errors    kInvalidArgument — out of range
+Result<int> resolve_chunk(int chunk_tokens);
 
 struct Engine::Impl {
   EngineOptions options;

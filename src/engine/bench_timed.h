@@ -1,0 +1,82 @@
+// A backend that times every operation of another one and adds up what each should cost.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "precis/bench.h"
+
+#include "ops/backend.h"
+#include "ops/cost.h"
+
+namespace precis {
+
+/// Hands every call to `inner` and keeps time, cost and bound by label: the operation, and where
+/// one name stands for different work, its shape or kind of layer.
+///
+/// Weights are the inner backend's own.  Requires  data that the host can read
+class TimedBackend final : public Backend {
+ public:
+  /// The rates for a call that moves so many bytes.
+  using PeakFn = std::function<Peak(double bytes)>;
+
+  explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+
+  /// From now on calls also get a bound; before, it is 0.
+  void judge_by(PeakFn peak) { peak_ = std::move(peak); }
+
+  struct Taken {
+    std::vector<OpProfile> ops;  // most expensive first
+    double bookkeeping_s = 0;    // spent on measuring itself
+  };
+  /// The calls since the last take().
+  Taken take();
+
+  std::string name() const override { return inner_->name(); }
+  std::string isa() const override { return inner_->isa(); }
+  Buffer allocate(std::size_t n_bytes) override { return inner_->allocate(n_bytes); }
+  void copy_in(std::byte* device, std::span<const std::byte> host) override {
+    inner_->copy_in(device, host);
+  }
+  void copy_out(std::span<std::byte> host, const std::byte* device) override {
+    inner_->copy_out(host, device);
+  }
+  std::unique_ptr<Weight> load_weight(const WeightSource& source) override {
+    return inner_->load_weight(source);
+  }
+  std::size_t weight_bytes(const WeightSource& source) const override {
+    return inner_->weight_bytes(source);
+  }
+
+ private:
+  void do_embed(const EmbedArgs& a) override;
+  void do_linear(const LinearArgs& a) override;
+  void do_rms_norm(const RmsNormArgs& a) override;
+  void do_add_to_streams(const AddToStreamsArgs& a) override;
+  void do_hyper_pre(const HyperPreArgs& a) override;
+  void do_hyper_post(const HyperPostArgs& a) override;
+  void do_hyper_head(const HyperHeadArgs& a) override;
+  void do_query(const QueryArgs& a) override;
+  void do_window_rows(const WindowRowsArgs& a) override;
+  void do_commit_window(const CommitWindowArgs& a) override;
+  void do_index_query(const IndexQueryArgs& a) override;
+  void do_compress(const CompressArgs& a) override;
+  void do_select(const SelectArgs& a) override;
+  void do_attend(const AttendArgs& a) override;
+  void do_route(const RouteArgs& a) override;
+  void do_experts(const ExpertsArgs& a) override;
+
+  /// Runs `call` under the clock and books it, then adds the cost of `args`.
+  template <typename Args, typename Call>
+  void timed(const std::string& label, const Args& args, const Call& call);
+
+  std::unique_ptr<Backend> inner_;
+  PeakFn peak_;
+  std::map<std::string, OpProfile> profiles_;
+  double bookkeeping_s_ = 0;
+};
+
+}  // namespace precis
