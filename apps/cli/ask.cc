@@ -130,10 +130,7 @@ Result<int> ask(const AskFlags& flags) {
 
   if (format == OutputFormat::kText) print_document(request.document, reader->document());
   std::fflush(stdout);
-  if (auto read = reader->read(flags.output.progress()); !read) {
-    return std::move(read).error().with_context(
-        fmt::format("reading stopped after {} tokens", format_count(reader->session().position())));
-  }
+  PRECIS_TRY(reader->read(flags.output.progress()));
   const SessionStats after_reading = reader->session().stats();
   if (format == OutputFormat::kText) {
     print_reading(after_reading.n_computed, after_reading.prefill_seconds);

@@ -67,7 +67,7 @@ Result<Answer> DocumentReader::ask(std::string_view question, const GenerateOpti
                                    const std::function<void(std::string_view)>& on_text) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<TokenId> prompt = prefix_;
-  append(prompt, engine_.tokenizer().encode("\n" + std::string(question), SpecialTokens::kAsText));
+  append(prompt, engine_.tokenizer().encode(fmt::format("\n{}", question), SpecialTokens::kAsText));
   append(prompt, answer_start_);
   PRECIS_TRY(session_->sync(prompt, [](const Progress&) { return !interrupted(); }));
 

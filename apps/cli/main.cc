@@ -19,6 +19,7 @@ int run(int argc, char** argv) {
   CLI::App app(
       "precis runs DeepSeek-V4 checkpoints on one machine.\n"
       "Without a model of your own, try: precis ask");
+  app.name("precis");
   app.require_subcommand(0, 1);
   app.footer(std::string("\n") + kExitCodeHelp +
              "\nEvery command explains itself: precis COMMAND --help");

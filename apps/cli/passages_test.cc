@@ -103,7 +103,7 @@ TEST(Excerpt, CutsAtSpacesAndMarksWhatIsLeftOut) {
   const Excerpt cut = excerpt(text, passage, 8);
   EXPECT_EQ(cut.before, "… gamma ");
   EXPECT_EQ(cut.passage, "delta");
-  EXPECT_EQ(cut.after, " …");
+  EXPECT_EQ(cut.after, " epsilon …");
   const Excerpt whole = excerpt(text, passage, 100);
   EXPECT_EQ(whole.before + whole.passage + whole.after, "alpha beta gamma delta epsilon zeta eta");
 }

@@ -15,14 +15,15 @@ namespace precis {
 
 struct GenerateOptions {
   std::int64_t max_new_tokens = 512;
-  SamplingOptions sampling;
-  std::vector<std::string> stop = {};         // generation ends before the first of these
-  std::vector<TokenId> stop_tokens = {};      // besides the model's end of sentence
+  SamplingOptions sampling = {};
+  std::vector<std::string> stop = {};            // generation ends before the first of these
+  std::vector<TokenId> stop_tokens = {};         // besides the model's end of sentence
   SpecialOutput special = SpecialOutput::kSkip;  // whether special tokens appear in the text
 };
 
 enum class FinishReason : std::uint8_t { kStop, kLength, kContext, kCancelled };
-std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "context", "cancelled"
+std::string_view finish_reason_name(
+    FinishReason reason);  // "stop", "length", "context", "cancelled"
 
 struct Generated {
   std::string text;
@@ -30,8 +31,8 @@ struct Generated {
   FinishReason finish = FinishReason::kStop;
 };
 
-/// Called once for each sampled token, before the token is stepped, with the complete UTF-8 text that
-/// it made certain (none while a character or a stop string is open); false stops.
+/// Called once for each sampled token, before the token is stepped, with the complete UTF-8 text
+/// that it made certain (none while a character or a stop string is open); false stops.
 using TextFn = std::function<bool(std::string_view text, const SampledToken& token)>;
 
 /// Generates from where the session stands.

@@ -82,11 +82,12 @@ TEST_F(GenerateTest, NoPartOfAStopStringGetsOut) {
   // A stop string that begins and ends inside tokens.
   const std::string stop = whole.text.substr(whole.text.size() / 2 - 1, 6);
   std::string streamed;
-  const Generated stopped =
-      run({.max_new_tokens = 12, .stop = {stop}}, [&](std::string_view text, const auto&) {
-        streamed += text;
-        return true;
-      });
+  GenerateOptions options{.max_new_tokens = 12};
+  options.stop = {stop};
+  const Generated stopped = run(options, [&](std::string_view text, const auto&) {
+    streamed += text;
+    return true;
+  });
   EXPECT_EQ(stopped.finish, FinishReason::kStop);
   EXPECT_EQ(stopped.text, whole.text.substr(0, whole.text.find(stop)));
   EXPECT_EQ(streamed, stopped.text);
@@ -95,7 +96,9 @@ TEST_F(GenerateTest, NoPartOfAStopStringGetsOut) {
 TEST_F(GenerateTest, StopTokenEndsAndIsNotText) {
   open();
   const Generated whole = run({.max_new_tokens = 6});
-  const Generated stopped = run({.max_new_tokens = 6, .stop_tokens = {whole.tokens[3].token}});
+  GenerateOptions options{.max_new_tokens = 6};
+  options.stop_tokens = {whole.tokens[3].token};
+  const Generated stopped = run(options);
   EXPECT_EQ(stopped.finish, FinishReason::kStop);
   ASSERT_LE(stopped.tokens.size(), 4u);
   EXPECT_EQ(stopped.tokens.back().token, whole.tokens[3].token);
@@ -129,13 +132,18 @@ TEST_F(GenerateTest, NoTokensWantedMakesNone) {
 
 TEST_F(GenerateTest, RefusesOptionsByName) {
   open();
-  const auto message = [&](const GenerateOptions& options) {
+  const auto refusal = [&](const auto& spoil) {
+    GenerateOptions options;
+    spoil(options);
     const auto generated = generate(*engine_, *session_, options);
     return generated.ok() ? std::string("accepted") : generated.error().message;
   };
-  EXPECT_EQ(message({.max_new_tokens = -1}), "max_new_tokens must not be negative, found -1");
-  EXPECT_EQ(message({.stop = {""}}), "a stop string must not be empty");
-  EXPECT_EQ(message({.sampling = {.top_p = 2}}), "top_p must be between 0 and 1, found 2");
+  EXPECT_EQ(refusal([](GenerateOptions& options) { options.max_new_tokens = -1; }),
+            "max_new_tokens must not be negative, found -1");
+  EXPECT_EQ(refusal([](GenerateOptions& options) { options.stop = {""}; }),
+            "a stop string must not be empty");
+  EXPECT_EQ(refusal([](GenerateOptions& options) { options.sampling.top_p = 2; }),
+            "top_p must be between 0 and 1, found 2");
 }
 
 }  // namespace
