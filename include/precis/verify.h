@@ -19,8 +19,9 @@ struct VerifyOptions {
   bool per_layer = false;
 };
 
-/// rel = ‖x − y‖ / ‖y‖ per token; `*_differ` = share of elements off by more than one part in 10⁵;
-/// topk_overlap = share of expected rows that were selected.
+/// rel = ‖x − y‖ / ‖y‖ per token; `*_differ` = share of elements off by more than one part in 10⁵
+/// of the expected value or, where that is smaller, of its row's root mean square; topk_overlap =
+/// share of expected rows that were selected.
 struct LayerVerify {
   int layer = 0;
   double attn_out_rel_median = 0;
