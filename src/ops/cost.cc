@@ -70,7 +70,7 @@ std::int64_t n_distinct(Mat<const std::int32_t> listed) {
                          [](std::int32_t row) { return row >= 0; });
   }
   std::ranges::sort(rows);
-  return std::ranges::unique(rows).begin() - rows.begin();
+  return std::unique(rows.begin(), rows.end()) - rows.begin();
 }
 
 std::int64_t n_listed(Mat<const std::int32_t> listed) {
@@ -214,15 +214,17 @@ Cost cost(const IndexQueryArgs& a) {
 }
 
 Cost cost(const CompressArgs& a) {
+  const auto cols = static_cast<double>(a.kv.cols);
+  const auto n_finished = static_cast<double>(a.n_finished());
+  const auto state_rows = static_cast<double>(a.state_kv.rows);
   const int row_bytes =
       a.kind == CompressedKind::kKvRow ? a.kv_format.row_bytes() : a.index_format.row_bytes();
-  // The unfinished block is written to the state and read back when it ends.
-  const double n_in_state =
-      std::min(static_cast<double>(a.kv.rows), static_cast<double>(a.state_kv.rows));
-  const double state_bytes = 2 * kWord * n_in_state * static_cast<double>(a.kv.cols);
+  // The unfinished block goes to the state; the block that ends first comes from there.
+  const double written = std::min(static_cast<double>(a.kv.rows), state_rows);
+  const double read = n_finished > 0 ? state_rows : 0;
   return {
-      {.element = 8 * n_elements(a.kv)},
-      words(a.kv) + words(a.score) + state_bytes + static_cast<double>(a.n_finished()) * row_bytes};
+      {.element = 8 * n_finished * a.ratio * cols},
+      words(a.kv) + words(a.score) + 2 * kWord * cols * (written + read) + n_finished * row_bytes};
 }
 
 Cost cost(const SelectArgs& a) {

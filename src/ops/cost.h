@@ -76,7 +76,8 @@ double stored_bytes(WeightFormat format, std::int64_t n_out, std::int64_t n_in);
 ///   window_rows   5·T·Dh flop element; bytes T·(4·Dh + 4·Dr + row)
 ///   commit        bytes 2·min(T, W)·row
 ///   index_query   T·Hi·(Di·log2 Di + 3·Dr) flop element; bytes T·(4·Hi·Di + 4·Dr + Hi·index row)
-///   compress      8·T·w·(1+o) flop element; bytes 8·T·w·(1+o) + finished rows + a touch of state
+///   compress      8·R·w·(1+o) flop element a finished row; bytes 8·T·w·(1+o), the state written,
+///                 the state read where a block ends, and the finished rows
 ///   select        2·Hi·Di·Σ_t visible flop int8; bytes max_t visible·index row + queries + 4·T·K
 ///   attend        4·H·Dh·Σ_t rows flop bf16; bytes distinct rows + 8·T·H·Dh
 ///   route         2·T·E·D flop bf16; bytes w(gate) + 4·T·(D + 2·A)
@@ -87,7 +88,7 @@ double stored_bytes(WeightFormat format, std::int64_t n_out, std::int64_t n_in);
 /// Requires  as check(args) of the operation; `select` and `attend` also read n_visible, n_first
 ///           and listed, which must be readable by the caller
 /// Errors    none
-/// Source    spec §9 for the products
+/// Source    docs/model.md §9 for the products
 Cost cost(const EmbedArgs& args);
 Cost cost(const LinearArgs& args);
 Cost cost(const RmsNormArgs& args);

@@ -109,7 +109,7 @@ Cost products(const Release& r) {
   return sum;
 }
 
-// Source: spec §9, GFLOP per token by class; wo_a is counted there as FP8, here as bf16.
+// Source: docs/model.md §9, GFLOP per token by class; wo_a is counted there as FP8, here as bf16.
 void expect_published(const Release& r, double lin8_gf, double lin4_gf, double bf16_gf,
                       double f32_gf) {
   const FlopCount flop = products(r).flop;
@@ -167,7 +167,7 @@ AttentionFlop attention_at_a_million(const Release& r) {
   return flop;
 }
 
-// Source: spec §9, "Raw GF at 2²⁰ (core CSA / core HCA / index)".
+// Source: docs/model.md §9, "Raw GF at 2²⁰ (core CSA / core HCA / index)".
 TEST(Cost, AttentionAtAMillionTokensCostsThePublishedFlop) {
   const AttentionFlop flash = attention_at_a_million(kFlash);
   EXPECT_NEAR(flash.core_sparse * 1e-9, 1.76, 5e-3);
@@ -179,7 +179,7 @@ TEST(Cost, AttentionAtAMillionTokensCostsThePublishedFlop) {
   EXPECT_NEAR(pro.index * 1e-9, 128.8, 5e-2);
 }
 
-// Source: spec §10, "one expert / one shared expert".
+// Source: docs/model.md §10, "one expert / one shared expert".
 TEST(Cost, OneTokenReadsItsExpertsAndTheSharedOne) {
   const double activations = 8.0 * 4096 + 8.0 * 6;
   EXPECT_NEAR(experts_cost(kFlash, 1).bytes, 6 * 13'369'344.0 + 25'167'360.0 + activations, 1);
@@ -232,6 +232,23 @@ TEST(Cost, SelectReadsKeysOnceForAllTokens) {
   const Cost c = cost(a);
   EXPECT_EQ(c.flop.int8, 2.0 * 4 * 64 * 21);
   EXPECT_EQ(c.bytes, (11 + 8) * 34.0 + 4 * 8 + 4 * 16);
+}
+
+// Ratio 4 with overlap, width 2: 8 state rows of 4 channels.  A block ends at position 3.
+TEST(Cost, CompressPaysForTheStateWhenABlockEnds) {
+  CompressArgs a;
+  a.kv = a.score = {kNoData, 1, 4};
+  a.state_kv = a.state_score = {kNoData, 8, 4};
+  a.ratio = 4;
+  a.overlap = true;
+  a.kind = CompressedKind::kIndexRow;
+  a.index_format = {32};
+  a.first_position = 2;
+  EXPECT_EQ(cost(a).flop.total(), 0);
+  EXPECT_EQ(cost(a).bytes, 2 * 16 + 2 * 16 * 1.0);
+  a.first_position = 3;
+  EXPECT_EQ(cost(a).flop.element, 8.0 * 4 * 4);
+  EXPECT_EQ(cost(a).bytes, 2 * 16 + 2 * 16 * (1 + 8.0) + 17);
 }
 
 TEST(Cost, SumsAddEveryClass) {
