@@ -21,7 +21,7 @@ struct VerifyOptions {
 
 /// rel = ‖x − y‖ / ‖y‖ per token; `*_differ` = share of elements off by more than one part in 10⁵
 /// of the expected value or, where that is smaller, of its row's root mean square; topk_overlap =
-/// share of expected rows that were selected.
+/// share of expected rows that were selected or tie with the lowest selected row.
 struct LayerVerify {
   int layer = 0;
   double attn_out_rel_median = 0;

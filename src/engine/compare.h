@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <set>
 #include <span>
@@ -55,7 +56,8 @@ class ElementDifferences {
     PRECIS_CHECK_EQ(got.size(), want.size());
     double sum_sq = 0;
     for (const float value : want) sum_sq += double{value} * value;
-    const double rms = std::sqrt(sum_sq / static_cast<double>(std::max<std::size_t>(want.size(), 1)));
+    const double rms =
+        std::sqrt(sum_sq / static_cast<double>(std::max<std::size_t>(want.size(), 1)));
     for (std::size_t i = 0; i < got.size(); ++i) {
       const double size = std::max(std::abs(double{want[i]}), rms);
       n_differ_ += !(std::abs(double{got[i]} - want[i]) <= kTolerance * size);
@@ -72,16 +74,21 @@ class ElementDifferences {
   std::int64_t n_differ_ = 0;
 };
 
-/// The share of expected rows that were selected; −1 entries count for nothing.
+/// The share of expected rows that were selected; −1 entries count for nothing.  Where the last
+/// places go to rows of one score, any of them is right: an expected row counts as selected if it
+/// scores what the lowest selected row does.
 class SelectionOverlap {
  public:
-  void add(Mat<const std::int32_t> got, Mat<const std::int32_t> want) {
-    for (std::int64_t r = 0; r < got.rows; ++r) {
-      const std::set<std::int32_t> selected(got.row(r), got.row(r) + got.cols);
+  using ScoreFn = std::function<double(std::int64_t token, std::int32_t row)>;
+
+  void add(Mat<const std::int32_t> got, Mat<const std::int32_t> want, const ScoreFn& score) {
+    for (std::int64_t t = 0; t < got.rows; ++t) {
+      const std::set<std::int32_t> selected(got.row(t), got.row(t) + got.cols);
       for (std::int64_t c = 0; c < want.cols; ++c) {
-        if (want(r, c) < 0) continue;
+        const std::int32_t row = want(t, c);
+        if (row < 0) continue;
         ++n_wanted_;
-        n_found_ += selected.contains(want(r, c));
+        n_found_ += selected.contains(row) || ties(t, row, got, score);
       }
     }
   }
@@ -94,6 +101,12 @@ class SelectionOverlap {
   }
 
  private:
+  static bool ties(std::int64_t t, std::int32_t row, Mat<const std::int32_t> got,
+                   const ScoreFn& score) {
+    const std::int32_t lowest = got(t, got.cols - 1);
+    return lowest >= 0 && score(t, row) == score(t, lowest);
+  }
+
   std::int64_t n_wanted_ = 0;
   std::int64_t n_found_ = 0;
 };

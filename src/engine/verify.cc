@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -25,6 +26,19 @@ struct EndToEndLimits {
 };
 constexpr EndToEndLimits kQuantisedLimits{3 * 0.04, 1 - 3 * 0.06, 1 - 3 * 0.12};
 constexpr EndToEndLimits kBf16Limits{3 * 3e-4, 1 - 3 * 0.003, 1 - 3 * 0.01};
+
+// The indexer's score of one row for one token of a step, read where the backend keeps it.
+double index_score(const SelectArgs& args, std::int64_t token, std::int32_t row) {
+  const std::int64_t n_heads = args.weights.cols;
+  const std::vector<float> key = read_index_row(args.keys, row, args.format);
+  double score = 0;
+  for (std::int64_t h = 0; h < n_heads; ++h) {
+    const auto query = read_index_row(args.queries, token * n_heads + h, args.format);
+    const double product = std::inner_product(query.begin(), query.end(), key.begin(), 0.0);
+    score += double{args.weights(token, h)} * std::max(product, 0.0);
+  }
+  return score;
+}
 
 // One run of the model over the expected tokens: prefill in chunks, then single steps.
 class Run {
@@ -79,8 +93,10 @@ StepObserver Run::collect(std::vector<SelectionOverlap>& overlaps, std::int64_t 
     std::vector<std::int32_t> got(static_cast<std::size_t>(view.rows.rows * view.rows.cols));
     backend_.copy_out(std::as_writable_bytes(std::span(got)),
                       reinterpret_cast<const std::byte*>(view.rows.data));
-    overlaps[static_cast<std::size_t>(view.layer)].add({got.data(), view.rows.rows, view.rows.cols},
-                                                       want->slice_rows(begin, view.rows.rows));
+    const SelectArgs& scoring = *view.scoring;
+    overlaps[static_cast<std::size_t>(view.layer)].add(
+        {got.data(), view.rows.rows, view.rows.cols}, want->slice_rows(begin, view.rows.rows),
+        [&](std::int64_t token, std::int32_t row) { return index_score(scoring, token, row); });
   };
   return observer;
 }

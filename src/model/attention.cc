@@ -38,7 +38,7 @@ class Projections {
     const LayerTensors& w = c_.w;
     project(x, {{{w.wq_a.get(), q_latent}, {w.wkv.get(), kv}}}, c_.rounding);
     if (c_.layer.compressed()) {
-      // The compressor works on FP32 results of BF16 operands (spec §4 "Products").
+      // The compressor works on FP32 results of BF16 operands (docs/model.md §4 "Products").
       project(x,
               {{{w.compressor.wkv.get(), compress_kv}, {w.compressor.wgate.get(), compress_score}}},
               Rounding::kNone);
@@ -102,7 +102,7 @@ void compress(const AttentionContext& c, const Slice& s, const CompressorTensors
 }
 
 // The indexer: which compressed rows each token of the slice reads.
-Mat<std::int32_t> select_rows(const AttentionContext& c, const Slice& s, const Projections& p) {
+SelectArgs select_rows(const AttentionContext& c, const Slice& s, const Projections& p) {
   const ModelConfig& m = c.config;
   const IndexRowFormat format = m.index_format();
   const RowPool queries{c.scratch.index_q_table.as<std::byte*>(), 0,
@@ -121,11 +121,11 @@ Mat<std::int32_t> select_rows(const AttentionContext& c, const Slice& s, const P
   args.out = Mat<std::int32_t>(c.scratch.selected.as<std::int32_t>(), s.n_tokens, m.index_topk);
   args.rounding = c.rounding;
   c.backend.select(args);
-  return args.out;
+  return args;
 }
 
 void attend(const AttentionContext& c, const Slice& s, const Projections& p,
-            const RowSelection& selection) {
+            const RowSelection& selection, const SelectArgs& scoring) {
   const ModelConfig& m = c.config;
   AttendArgs args;
   args.q = heads(p.q, m.n_heads).slice(s.begin, s.n_tokens);
@@ -145,7 +145,7 @@ void attend(const AttentionContext& c, const Slice& s, const Projections& p,
   c.backend.attend(args);
   if (c.observer.on_selection && !selection.listed.empty()) {
     c.observer.on_selection({c.kv_layer, static_cast<std::size_t>(&s - c.tables.slices().data()),
-                             selection.listed, args.mass});
+                             selection.listed, args.mass, &scoring});
   }
 }
 
@@ -159,15 +159,17 @@ void attend_slice(const AttentionContext& c, const Slice& s, const Projections& 
   c.backend.window_rows({p.kv.slice_rows(s.begin, s.n_tokens), c.w.kv_norm, rope, c.kv_format,
                          window, c.config.norm_eps, c.rounding});
   RowSelection selection;
+  SelectArgs scoring;
   if (c.layer.kind == LayerKind::kSparse) {
     compress(c, s, c.w.indexer_compressor, CompressedKind::kIndexRow, p.index_kv, p.index_score);
-    selection.listed = select_rows(c, s, p);
+    scoring = select_rows(c, s, p);
+    selection.listed = scoring.out;
   }
   if (c.layer.kind == LayerKind::kHeavy) selection.n_first = c.tables.n_visible(s, c.layer);
   if (c.layer.compressed()) {
     compress(c, s, c.w.compressor, CompressedKind::kKvRow, p.compress_kv, p.compress_score);
   }
-  attend(c, s, p, selection);
+  attend(c, s, p, selection, scoring);
   c.backend.commit_window({window, s.n_tokens});
 }
 
@@ -183,7 +185,7 @@ void attention(const AttentionContext& c, Mat<const float> x, Mat<float> y) {
       rows_of(c.scratch.attended, x.rows, std::int64_t{m.n_heads} * m.head_dim);
   const Mat<float> latent =
       rows_of(c.scratch.o_latent, x.rows, std::int64_t{m.o_groups} * m.o_lora_rank);
-  // wo_a is FP8 in the file, but its input is not quantised (spec §4).
+  // wo_a is FP8 in the file, but its input is not quantised (docs/model.md §4).
   const std::array<LinearTarget, 1> to_latent{{{c.w.wo_a.get(), latent}}};
   c.backend.linear({attended, to_latent, m.o_groups, InputQuant::kNone, c.rounding});
   const std::array<LinearTarget, 1> to_model{{{c.w.wo_b.get(), y}}};

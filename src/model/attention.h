@@ -26,7 +26,7 @@ struct AttentionContext {
 /// y = Attention(x) for all tokens of the step; stores the step's window and compressed rows.
 ///
 /// Shapes    x, y [T, D]
-/// Source    spec §5.2–§5.8 in the order of §5.11
+/// Source    docs/model.md §5.2–§5.8 in the order of §5.11
 void attention(const AttentionContext& c, Mat<const float> x, Mat<float> y);
 
 }  // namespace precis

@@ -24,8 +24,9 @@ struct SequenceStep {
 struct SelectionView {
   int layer = 0;
   std::size_t sequence = 0;
-  Mat<const std::int32_t> rows;  // [T of the sequence, K]
-  Mat<const float> mass;         // [T of the sequence, K]; empty unless asked for
+  Mat<const std::int32_t> rows;         // [T of the sequence, K]
+  Mat<const float> mass;                // [T of the sequence, K]; empty unless asked for
+  const SelectArgs* scoring = nullptr;  // what the rows were scored with, in the backend's memory
 };
 
 /// What an observer of a step may look at, and how much it costs: attention masses are only

@@ -51,7 +51,7 @@ struct TensorSpec {
 
 /// Every tensor that `config` calls for, in the order of the forward pass.
 ///
-/// Source    spec §3, §7.1
+/// Source    docs/model.md §3, §7.1
 std::vector<TensorSpec> expected_tensors(const ModelConfig& config);
 
 /// The differences between a checkpoint and its configuration.
