@@ -15,7 +15,8 @@
 namespace precis {
 namespace {
 
-// Totals of the published checkpoints.  Source: spec §10 (their index files; Pro-0813 computed).
+// Totals of the published checkpoints.
+// Source: docs/model.md §10 (their index files; Pro-0813 computed).
 struct Published {
   const char* name;
   std::int64_t n_tensors;

@@ -10,7 +10,7 @@ namespace precis {
 /// Cache bytes of dense multi-head attention with this model's heads, and of V3.2's rows in as many
 /// layers.
 ///
-/// Source    spec §8: one MLA row of 656 bytes and one FP8 index key of 132 a token and layer
+/// Source    docs/model.md §8: an MLA row of 656 bytes and an FP8 index key of 132, token and layer
 inline KvComparison compare_kv(const ModelConfig& config, std::int64_t n_tokens) {
   constexpr std::int64_t kMlaRowBytes = 656;
   constexpr std::int64_t kIndexKeyBytes = 132;

@@ -104,7 +104,7 @@ CompressorState KvCache::index_state(int layer) const {
 }
 
 // A sequence starts with kv = 0 and scores of −inf, so that the block before the first one weighs
-// nothing (spec §5.4).
+// nothing (docs/model.md §5.4).
 void KvCache::reset_states() {
   for (int n = 0; n < spec_.n_layers(); ++n) {
     if (spec_.layers[static_cast<std::size_t>(n)].ratio == 0) continue;

@@ -1,4 +1,5 @@
-// The configurations of the released models as JSON, for tests.  Source: docs/model.md §1, §2, §7.1.
+// The configurations of the released models as JSON, for tests.
+// Source: docs/model.md §1, §2, §7.1.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -24,7 +24,7 @@ namespace precis {
 ///           window (oldest first), then compressed in the order of the selection; a token with
 ///           no row at all gives 0
 /// Cost      4·H·Dh flop per visible row
-/// Source    spec §5.7, §5.8; model.py `sparse_attn`
+/// Source    docs/model.md §5.7, §5.8; model.py `sparse_attn`
 struct AttendArgs {
   Cube<const float> q;
   KvRowFormat format;

@@ -22,7 +22,7 @@ enum class CompressedKind : std::uint8_t { kKvRow, kIndexRow };
 /// index i of `rows`, rotated at its first token's position R·i.
 /// Requires  rope row j belongs to the j-th block finished by this call
 /// Ensures   state and rows are bitwise the same however the tokens are cut into calls
-/// Source    spec §5.4; model.py `Compressor`
+/// Source    docs/model.md §5.4; model.py `Compressor`
 struct CompressArgs {
   Mat<const float> kv;
   Mat<const float> score;

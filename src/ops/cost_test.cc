@@ -167,7 +167,7 @@ AttentionFlop attention_at_a_million(const Release& r) {
   return flop;
 }
 
-// Source: docs/model.md §9, "Raw GF at 2²⁰ (core CSA / core HCA / index)".
+// Source: docs/model.md §9, GFLOP of attention at 2²⁰.
 TEST(Cost, AttentionAtAMillionTokensCostsThePublishedFlop) {
   const AttentionFlop flash = attention_at_a_million(kFlash);
   EXPECT_NEAR(flash.core_sparse * 1e-9, 1.76, 5e-3);

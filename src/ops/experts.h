@@ -16,7 +16,7 @@ namespace precis {
 /// scores = sqrt(softplus(x·gateᵀ)); scored layers take the A largest of score + bias (ties: lowest
 /// expert), hash layers take the table's row; weights are the unbiased scores, normalised to sum
 /// to `route_scale`.
-/// Source    spec §5.9; model.py `Gate`
+/// Source    docs/model.md §5.9; model.py `Gate`
 struct RouteArgs {
   Mat<const float> x;
   const Weight* gate = nullptr;
@@ -39,7 +39,7 @@ struct ExpertWeights {
 /// Shapes    x, out [T, D] · expert_idx, weight [T, A] · experts [E] · shared
 /// expert(x, w) = w2 · (w · silu(min(w1·x, limit)) · clamp(w3·x, ±limit)); each expert's output is
 /// rounded, summed in f32 in ascending expert order, the shared expert (weight 1) last.
-/// Source    spec §5.9; model.py `Expert`, `MoE`
+/// Source    docs/model.md §5.9; model.py `Expert`, `MoE`
 struct ExpertsArgs {
   Mat<const float> x;
   Mat<const std::int32_t> expert_idx;

@@ -26,7 +26,7 @@ struct HyperParams {
 ///
 /// Shapes    streams [T, M, D] · x [T, D] · post [T, M] · comb [T, M·M]
 /// Ensures   Σ_source comb = 1 to about 1e-6 (columns are normalised last); post and comb stay f32
-/// Source    spec §5.1; model.py `hc_pre`, `hc_split_sinkhorn`
+/// Source    docs/model.md §5.1; model.py `hc_pre`, `hc_split_sinkhorn`
 struct HyperPreArgs {
   Cube<const float> streams;
   HyperWeights weights;
@@ -40,7 +40,7 @@ struct HyperPreArgs {
 /// out[t, j] = post[t, j]·f[t] + Σ_i comb[t, i, j]·streams[t, i].
 ///
 /// Shapes    f [T, D] · streams, out [T, M, D]; out may be streams
-/// Source    spec §5.1; model.py `hc_post`
+/// Source    docs/model.md §5.1; model.py `hc_post`
 struct HyperPostArgs {
   Mat<const float> f;
   Cube<const float> streams;
@@ -53,7 +53,7 @@ struct HyperPostArgs {
 /// Collapses the streams for the output head: pre weights only.
 ///
 /// Shapes    streams [T, M, D] · x [T, D] · weights.fn [M, M·D] · base [M] · scale [1]
-/// Source    spec §5.10; model.py `ParallelHead.hc_head`
+/// Source    docs/model.md §5.10; model.py `ParallelHead.hc_head`
 struct HyperHeadArgs {
   Cube<const float> streams;
   HyperWeights weights;

@@ -24,7 +24,7 @@ struct LinearTarget {
 /// Ensures   the value at (t, n) depends on row t of x and row n of the weight alone: terms are
 ///           added in ascending k within blocks of 128, and the blocks in ascending order
 /// Cost      2·T·n_out·n_in flop; weight bytes once per step
-/// Source    spec §4 "Products"; model.py `linear`
+/// Source    docs/model.md §4 "Products"; model.py `linear`
 struct LinearArgs {
   Mat<const float> x;
   std::span<const LinearTarget> targets;

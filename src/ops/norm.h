@@ -11,7 +11,7 @@ namespace precis {
 /// out = x · rsqrt(mean(x²) + eps) · weight, row by row.
 ///
 /// Shapes    x, out [n, width] (out may be x) · weight [width]
-/// Source    spec §4 "RMSNorm": plain weight, no 1 + w
+/// Source    docs/model.md §4 "RMSNorm": plain weight, no 1 + w
 struct RmsNormArgs {
   Mat<const float> x;
   std::span<const float> weight;

@@ -14,7 +14,7 @@ namespace precis {
 /// Shapes    q [T, H, Dh] · rope [T, Dr]
 /// The root mean square is taken in f32 and rounded once with the product; the release rounds each
 /// step to bf16, which differs by at most about 0.3 % on a head.
-/// Source    spec §5.2; model.py `Attention.forward`
+/// Source    docs/model.md §5.2; model.py `Attention.forward`
 struct QueryArgs {
   Cube<float> q;
   RopeTable rope;
@@ -26,7 +26,7 @@ struct QueryArgs {
 ///
 /// Shapes    kv [T, Dh] (projection output) · norm [Dh] · rope [T, Dr]
 /// Token i goes to slot rows.window + i.
-/// Source    spec §5.2, §8
+/// Source    docs/model.md §5.2, §8
 struct WindowRowsArgs {
   Mat<const float> kv;
   std::span<const float> norm;
@@ -49,7 +49,7 @@ struct CommitWindowArgs {
 /// Rotates, Hadamard-transforms and packs the index queries as FP4 rows, token-major.
 ///
 /// Shapes    q [T, Hi, Di] · rope [T, Dr] · out rows t·Hi + h
-/// Source    spec §5.5; model.py `Indexer.forward`, `rotate_activation`
+/// Source    docs/model.md §5.5; model.py `Indexer.forward`, `rotate_activation`
 struct IndexQueryArgs {
   Cube<const float> q;
   RopeTable rope;

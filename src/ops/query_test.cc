@@ -175,7 +175,7 @@ TEST_P(WindowRowsOp, BrokenRowsAreMarked) {
   const int scales = format.data_bytes();
   EXPECT_EQ(bytes[format.row_bytes() + scales], 255);
   EXPECT_EQ(bytes[format.row_bytes() + scales + 1], 255);
-  EXPECT_EQ(bytes[2 * format.row_bytes() + scales], 105);  // spec §4: a zero group
+  EXPECT_EQ(bytes[2 * format.row_bytes() + scales], 105);  // docs/model.md §4: a zero group
   EXPECT_EQ(bytes[2 * format.row_bytes()], 0);
 }
 

@@ -32,7 +32,7 @@ struct YarnScaling {
 /// The Dr/2 inverse frequencies, θ^(−2j/Dr), interpolated by YaRN where factor > 1.
 ///
 /// Units     radians per position
-/// Source    spec §5.3; model.py `precompute_freqs_cis`, evaluated in f32 as there
+/// Source    docs/model.md §5.3; model.py `precompute_freqs_cis`, evaluated in f32 as there
 std::vector<float> rope_frequencies(int rope_width, double theta, const YarnScaling& yarn);
 
 /// Fills `out` [n, Dr] with the cosines and sines at positions first + i·stride.

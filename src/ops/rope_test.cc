@@ -21,7 +21,7 @@ TEST(RopeFrequencies, ReleasedYarnValues) {
   const std::vector<float> f = rope_frequencies(64, 160000, kReleasedYarn);
   const struct {
     int pair;
-    double want;  // spec §5.3, to the digits printed there
+    double want;  // docs/model.md §5.3, to the digits printed there
     double digit;
   } values[] = {{1, 0.687656, 1e-6},      {15, 3.635539e-3, 1e-9},  {16, 2.265625e-3, 1e-9},
                 {20, 2.969778e-4, 1e-10}, {24, 1.953125e-5, 1e-11}, {25, 5.372312e-6, 1e-12},

@@ -28,7 +28,7 @@ constexpr float decode_e2m1(std::uint8_t code) {
 ///
 /// Ensures   the sign survives, that of zero included; NaN, which the format lacks, gives ±6
 /// Errors    none
-/// Source    spec §4: 0.25→0, 0.75→1, 1.25→1, 1.75→2, 2.5→2, 3.5→4, 5→4
+/// Source    docs/model.md §4: 0.25→0, 0.75→1, 1.25→1, 1.75→2, 2.5→2, 3.5→4, 5→4
 constexpr std::uint8_t encode_e2m1(float value) {
   constexpr auto kMaxBits = std::bit_cast<std::int32_t>(kE2m1Max);
   constexpr auto kMinNormalBits = std::bit_cast<std::int32_t>(1.0f);

@@ -87,8 +87,8 @@ constexpr float decode_e8m0(std::uint8_t byte) {
 /// Requires  value is a normal positive float, infinity or NaN
 /// Ensures   infinity, NaN and values above 2^127 give 255 (NaN)
 /// Errors    none
-/// Source    spec §4: exponent field plus one if any mantissa bit is set; never a log function,
-///           whose last bit differs between libraries exactly at the powers of two
+/// Source    docs/model.md §4: exponent field plus one if any mantissa bit is set; never a log
+///           function, whose last bit differs between libraries exactly at the powers of two
 constexpr std::uint8_t encode_e8m0_ceil(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value) & 0x7fffffff;
   return static_cast<std::uint8_t>(std::min((bits + 0x7fffff) >> 23, 255u));

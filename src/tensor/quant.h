@@ -1,8 +1,8 @@
 // Groups of numbers that share one power-of-two scale: how activations and KV rows are quantised,
 // and how quantised weights are read back.
 //
-// The rule is bit-exact (spec §4): amax in f32, floored; scale 2^⌈log2(amax · fl(1/max))⌉ from
-// float bits; code = round to nearest even of x / scale, saturated.  A group that holds NaN or
+// The rule is bit-exact (docs/model.md §4): amax in f32, floored; scale 2^⌈log2(amax · fl(1/max))⌉
+// from float bits; code = round to nearest even of x / scale, saturated.  A group that holds NaN or
 // infinity gets scale byte 255, so all of it decodes to NaN: a broken activation stays visible.
 #pragma once
 
@@ -34,7 +34,7 @@ std::uint8_t e2m1_group_scale(float amax);
 /// Requires  codes.size() == x.size()
 /// Ensures   a group of zeros gives codes 0 (signs kept) and scale byte 105
 /// Errors    none
-/// Source    spec §4, rows "activation" and "KV row"
+/// Source    docs/model.md §4, rows "activation" and "KV row"
 std::uint8_t quantize_group_e4m3(std::span<const float> x, std::span<std::uint8_t> codes);
 
 /// Quantises one group to packed e2m1 codes and returns its e8m0 scale byte.
@@ -42,7 +42,7 @@ std::uint8_t quantize_group_e4m3(std::span<const float> x, std::span<std::uint8_
 /// Shapes    x [n] f32 · packed [n / 2] e2m1 pairs, low nibble = even index
 /// Requires  x.size() even; packed.size() == x.size() / 2
 /// Errors    none
-/// Source    spec §4, row "index query and index key"
+/// Source    docs/model.md §4, row "index query and index key"
 std::uint8_t quantize_group_e2m1(std::span<const float> x, std::span<std::uint8_t> packed);
 
 /// Quantises a row in groups of `group` elements; a last group may be shorter.

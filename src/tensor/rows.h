@@ -14,7 +14,7 @@ std::vector<float> read_kv_row(const RowPool& pool, std::int64_t row, const KvRo
 
 /// Quantises the first channels in groups of 64, stores the rotated ones as the format says.
 ///
-/// Source    spec §4, §8
+/// Source    docs/model.md §4, §8
 void write_kv_row(const RowPool& pool, std::int64_t row, const KvRowFormat& format,
                   std::span<const float> values);
 

@@ -24,14 +24,14 @@ enum class Rotation : std::uint8_t { kForward, kInverse };
 
 /// Rotates the last channels of `x` as interleaved pairs (2j, 2j + 1) by row `index` of the table.
 ///
-/// Source    spec §5.3; model.py `apply_rotary_emb`
+/// Source    docs/model.md §5.3; model.py `apply_rotary_emb`
 void rotate_tail(std::span<float> x, const RopeTable& rope, std::int64_t index, Rotation rotation,
                  Rounding rounding);
 
 /// Walsh–Hadamard transform in natural (Sylvester) order, × n^-0.5, in place.
 ///
 /// Requires  x.size() is a power of two
-/// Source    spec §5.4; model.py `rotate_activation`
+/// Source    docs/model.md §5.4; model.py `rotate_activation`
 void hadamard(std::span<float> x, Rounding rounding);
 
 }  // namespace precis::ref
