@@ -32,6 +32,7 @@ int run(int argc, char** argv) {
   add_tokenize(app, exit_code);
   add_encode(app, exit_code);
   add_verify(app, exit_code);
+  add_plan(app, exit_code);
   add_bench(app, exit_code);
   add_version(app, exit_code);
 

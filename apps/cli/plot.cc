@@ -25,9 +25,12 @@ struct Look {
   const char* dashes;
   Marker marker;
 };
-constexpr std::array<Look, 3> kLooks{{{"#0072B2", "none", Marker::kCircle},
+constexpr std::array<Look, 6> kLooks{{{"#0072B2", "none", Marker::kCircle},
                                       {"#D55E00", "7 4", Marker::kSquare},
-                                      {"#009E73", "2 3", Marker::kDiamond}}};
+                                      {"#009E73", "2 3", Marker::kDiamond},
+                                      {"#CC79A7", "none", Marker::kSquare},
+                                      {"#E69F00", "7 4", Marker::kDiamond},
+                                      {"#000000", "2 3", Marker::kCircle}}};
 
 // One logarithmic axis: values low … high on pixels begin … end.
 class Axis {
@@ -185,6 +188,18 @@ std::string svg_of(const LogPlot& plot) {
     out += line_of(plot.series[i], x, y, kLooks[i]);
   }
   return out + legend(plot) + "</svg>\n";
+}
+
+std::string stacked(const std::vector<std::string>& charts) {
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
+      "viewBox=\"0 0 {0} {1}\">\n",
+      kWidth, kHeight * static_cast<double>(charts.size()));
+  for (std::size_t i = 0; i < charts.size(); ++i) {
+    out += fmt::format("<g transform=\"translate(0 {})\">\n{}</g>\n",
+                       kHeight * static_cast<double>(i), charts[i]);
+  }
+  return out + "</svg>\n";
 }
 
 }  // namespace precis::cli

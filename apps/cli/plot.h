@@ -31,9 +31,12 @@ struct LogPlot {
 };
 
 /// The chart as a complete SVG document.  Series differ by colour (safe for colour-blind readers),
-/// dashes and markers; at most three of them.
+/// dashes and markers; at most six of them.
 ///
-/// Requires  1 … 3 series; all coordinates positive and at least one point
+/// Requires  1 … 6 series; all coordinates positive and at least one point
 std::string svg_of(const LogPlot& plot);
+
+/// Documents of svg_of(), one below the other, as one document.
+std::string stacked(const std::vector<std::string>& charts);
 
 }  // namespace precis::cli

@@ -47,6 +47,24 @@ TEST(Plot, PlacesTheGeometricMeanInTheMiddle) {
   EXPECT_LT(y[2], y[0]) << "larger values are higher up";
 }
 
+TEST(Plot, StackedChartsAreOneDocumentWithBoth) {
+  const std::string svg = stacked({svg_of(sample()), svg_of(sample())});
+  EXPECT_EQ(count(svg, "<polyline"), 4U);
+  EXPECT_EQ(count(svg, "<svg"), count(svg, "</svg>"));
+  EXPECT_NE(svg.find("height=\"880\""), std::string::npos);
+  EXPECT_NE(svg.find("translate(0 440)"), std::string::npos);
+}
+
+TEST(Plot, SixSeriesLookDifferent) {
+  LogPlot plot = sample();
+  plot.series.assign(6, {"s", {{1, 1}, {2, 2}}});
+  const std::string svg = svg_of(plot);
+  EXPECT_EQ(count(svg, "<polyline"), 6U);
+  for (const char* colour : {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000"}) {
+    EXPECT_NE(svg.find(colour), std::string::npos) << colour;
+  }
+}
+
 TEST(Plot, ASinglePointIsFine) {
   LogPlot plot = sample();
   plot.series = {{"s", {{5, 5}}}};

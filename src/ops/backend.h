@@ -17,6 +17,7 @@
 #include "ops/hyper.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
+#include "ops/op_counter.h"
 #include "ops/query.h"
 #include "ops/select.h"
 #include "ops/weight.h"
@@ -44,24 +45,42 @@ class Backend {
   /// Bytes that load_weight keeps for such a matrix.
   virtual std::size_t weight_bytes(const WeightSource& source) const = 0;
 
-  void embed(const EmbedArgs& a) { check(a), do_embed(a); }
-  void linear(const LinearArgs& a) { check(a), do_linear(a); }
-  void rms_norm(const RmsNormArgs& a) { check(a), do_rms_norm(a); }
-  void add_to_streams(const AddToStreamsArgs& a) { check(a), do_add_to_streams(a); }
-  void hyper_pre(const HyperPreArgs& a) { check(a), do_hyper_pre(a); }
-  void hyper_post(const HyperPostArgs& a) { check(a), do_hyper_post(a); }
-  void hyper_head(const HyperHeadArgs& a) { check(a), do_hyper_head(a); }
-  void query(const QueryArgs& a) { check(a), do_query(a); }
-  void window_rows(const WindowRowsArgs& a) { check(a), do_window_rows(a); }
-  void commit_window(const CommitWindowArgs& a) { check(a), do_commit_window(a); }
-  void index_query(const IndexQueryArgs& a) { check(a), do_index_query(a); }
-  void compress(const CompressArgs& a) { check(a), do_compress(a); }
-  void select(const SelectArgs& a) { check(a), do_select(a); }
-  void attend(const AttendArgs& a) { check(a), do_attend(a); }
-  void route(const RouteArgs& a) { check(a), do_route(a); }
-  void experts(const ExpertsArgs& a) { check(a), do_experts(a); }
+  /// From now on every call adds its cost to `counter`, which must outlive the backend; null stops.
+  ///
+  /// Requires  memory that the host can read: costs depend on which rows were selected
+  void count_into(OpCounter* counter) { counter_ = counter; }
+
+  void embed(const EmbedArgs& a) { check(a), count("embed", a), do_embed(a); }
+  void linear(const LinearArgs& a) { check(a), count("linear", a), do_linear(a); }
+  void rms_norm(const RmsNormArgs& a) { check(a), count("rms_norm", a), do_rms_norm(a); }
+  void add_to_streams(const AddToStreamsArgs& a) {
+    check(a), count("add_to_streams", a), do_add_to_streams(a);
+  }
+  void hyper_pre(const HyperPreArgs& a) { check(a), count("hyper_pre", a), do_hyper_pre(a); }
+  void hyper_post(const HyperPostArgs& a) { check(a), count("hyper_post", a), do_hyper_post(a); }
+  void hyper_head(const HyperHeadArgs& a) { check(a), count("hyper_head", a), do_hyper_head(a); }
+  void query(const QueryArgs& a) { check(a), count("query", a), do_query(a); }
+  void window_rows(const WindowRowsArgs& a) {
+    check(a), count("window_rows", a), do_window_rows(a);
+  }
+  void commit_window(const CommitWindowArgs& a) {
+    check(a), count("commit_window", a), do_commit_window(a);
+  }
+  void index_query(const IndexQueryArgs& a) {
+    check(a), count("index_query", a), do_index_query(a);
+  }
+  void compress(const CompressArgs& a) { check(a), count("compress", a), do_compress(a); }
+  void select(const SelectArgs& a) { check(a), count("select", a), do_select(a); }
+  void attend(const AttendArgs& a) { check(a), count("attend", a), do_attend(a); }
+  void route(const RouteArgs& a) { check(a), count("route", a), do_route(a); }
+  void experts(const ExpertsArgs& a) { check(a), count("experts", a), do_experts(a); }
 
  private:
+  template <typename Args>
+  void count(const char* op, const Args& a) {
+    if (counter_ != nullptr) counter_->add(op, cost(a));
+  }
+
   virtual void do_embed(const EmbedArgs& a) = 0;
   virtual void do_linear(const LinearArgs& a) = 0;
   virtual void do_rms_norm(const RmsNormArgs& a) = 0;
@@ -78,6 +97,8 @@ class Backend {
   virtual void do_attend(const AttendArgs& a) = 0;
   virtual void do_route(const RouteArgs& a) = 0;
   virtual void do_experts(const ExpertsArgs& a) = 0;
+
+  OpCounter* counter_ = nullptr;
 };
 
 }  // namespace precis

@@ -1,0 +1,40 @@
+// The parts of `precis plan`: how plans are shown, and which hardware a name or file means.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "precis/planner.h"
+
+#include "cli/json.h"
+
+namespace precis::cli {
+
+/// Plans of one request under the definition used and, where asked for, under the others.
+struct PlanReport {
+  PlanRequest request;
+  Plan plan;
+  std::vector<FlopDefinition> definitions;
+  std::vector<Plan> plans_by_definition;  // beside `definitions`
+};
+
+Json plan_json(const PlanReport& report);
+void print_plan(const PlanReport& report);
+
+/// A name of the built-in table, a file of `precis bench machine`, or one that read_hardware takes.
+/// "cpu" is this machine where it was measured.
+///
+/// Errors    as find_hardware and read_hardware
+Result<Hardware> resolve_hardware(const std::string& name_or_file);
+
+/// Work and cache over context for the built-in models, one chart above the other, as SVG.
+///
+/// Errors    as make_plan
+Result<std::string> plan_charts(const PlanRequest& request);
+
+/// Adds `precis plan cost`.
+void add_plan_cost(CLI::App& plan, int& exit_code);
+
+}  // namespace precis::cli

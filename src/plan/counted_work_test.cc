@@ -1,0 +1,140 @@
+// The planner's FLOP against those that a backend was asked for, on the bundled model and on small
+// layers of the released kinds: equal to the last one.
+#include <array>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "backend/registry.h"
+#include "base/threads.h"
+#include "model/model.h"
+#include "model/synthetic.h"
+#include "plan/v4_work.h"
+
+namespace precis {
+namespace {
+
+constexpr std::int64_t kChunk = 64;
+constexpr std::int64_t kMaxTokens = 2048;
+
+// A loaded model whose backend counts.
+class Counted {
+ public:
+  explicit Counted(const std::filesystem::path& dir) {
+    backend_ = std::move(make_backend("cpu", threads_)).value();
+    ModelConfig config = load_config(dir).value();
+    const Checkpoint checkpoint = std::move(Checkpoint::open(dir)).value();
+    ModelTensors tensors = std::move(load_tensors(config, checkpoint, *backend_)).value();
+    model_ = std::make_unique<Model>(std::move(config), std::move(tensors), *backend_,
+                                     Rounding::kBf16, kChunk);
+    const KvSpec spec = model_->kv_spec();
+    step_rows_ = std::make_unique<StepRows>(*backend_, spec, kChunk);
+    pool_ = std::make_unique<PagePool>(*backend_, make_kv_layout(spec).page_bytes);
+    cache_ = std::make_unique<KvCache>(*backend_, spec, *pool_, *step_rows_, kMaxTokens);
+    backend_->count_into(&counter_);
+  }
+
+  const ModelConfig& config() const { return model_->config(); }
+
+  // Extends the sequence to `n_tokens` and gives what that was counted to cost.
+  Cost extend_to(std::int64_t n_tokens) {
+    counter_.reset();
+    while (cache_->n_tokens() < n_tokens) {
+      const std::int64_t n = std::min(kChunk, n_tokens - cache_->n_tokens());
+      std::vector<std::int32_t> ids;
+      for (std::int64_t i = 0; i < n; ++i) {
+        ids.push_back(static_cast<std::int32_t>((cache_->n_tokens() + i) * 7 % 64));
+      }
+      cache_->reserve(n);
+      const std::array<SequenceStep, 1> step{{{cache_.get(), ids}}};
+      model_->forward(step);
+      if (cache_->n_tokens() == n_tokens) model_->logits(n - 1, 1);
+    }
+    return counter_.total();
+  }
+
+ private:
+  ThreadPool threads_{2};
+  std::unique_ptr<Backend> backend_;
+  OpCounter counter_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<StepRows> step_rows_;
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<KvCache> cache_;
+};
+
+void expect_equal(const FlopCount& planned, const FlopCount& counted) {
+  EXPECT_EQ(planned.fp8, counted.fp8);
+  EXPECT_EQ(planned.fp4, counted.fp4);
+  EXPECT_EQ(planned.bf16, counted.bf16);
+  EXPECT_EQ(planned.f32, counted.f32);
+  EXPECT_EQ(planned.int8, counted.int8);
+  EXPECT_EQ(planned.element, counted.element);
+}
+
+// Prefill of each length from an empty cache, then one decoded token behind it.
+void expect_plan_equals_counts(const std::filesystem::path& dir, const MatrixFormats& formats) {
+  for (const std::int64_t n_tokens : {1, 3, 4, 127, 128, 129, 300, 1023}) {
+    SCOPED_TRACE(fmt::format("{} tokens", n_tokens));
+    Counted counted(dir);
+    const Cost prefill = counted.extend_to(n_tokens);
+    expect_equal(prefill_work(counted.config(), formats, n_tokens, kChunk).total().flop,
+                 prefill.flop);
+    const Cost decode = counted.extend_to(n_tokens + 1);
+    const Cost planned = step_work(counted.config(), formats, {1, 1, n_tokens, 1}).total();
+    expect_equal(planned.flop, decode.flop);
+    EXPECT_DOUBLE_EQ(planned.bytes, decode.bytes);
+  }
+}
+
+std::string small_config(const char* ratios, int n_layers, int hidden, int n_heads) {
+  return fmt::format(
+      R"({{"model_type":"deepseek_v4","vocab_size":64,"hidden_size":{},"num_hidden_layers":{},)"
+      R"("hc_mult":4,"num_attention_heads":{},"head_dim":512,"qk_rope_head_dim":64,)"
+      R"("q_lora_rank":64,"o_groups":2,"o_lora_rank":32,"sliding_window":128,"index_topk":24,)"
+      R"("index_n_heads":4,"index_head_dim":128,"n_routed_experts":8,"num_experts_per_tok":3,)"
+      R"("moe_intermediate_size":64,"num_hash_layers":1,"compress_ratios":{},)"
+      R"("num_nextn_predict_layers":1,"hc_sinkhorn_iters":20,"rms_norm_eps":1e-6,"hc_eps":1e-6,)"
+      R"("routed_scaling_factor":1.5,"swiglu_limit":10.0,"rope_theta":10000,)"
+      R"("compress_rope_theta":160000,"max_position_embeddings":4096,"rope_scaling":{{"type":)"
+      R"("yarn","factor":16,"original_max_position_embeddings":256}}}})",
+      hidden, n_layers, n_heads, ratios);
+}
+
+struct Synthetic {
+  const char* name;
+  const char* ratios;
+  int n_layers;
+  int hidden;
+  int n_heads;
+  SyntheticDtypes dtypes;
+  MatrixFormats formats;
+};
+
+TEST(CountedWork, PlanEqualsCountsOnSmallReleasedLayers) {
+  constexpr MatrixFormats kBf16{WeightFormat::kBf16, WeightFormat::kBf16};
+  for (const Synthetic& s :
+       {Synthetic{"Flash", "[0,0,4,128,4,0]", 5, 1024, 4, SyntheticDtypes::kRelease, {}},
+        Synthetic{"Pro", "[128,128,4,128,4,0]", 5, 128, 6, SyntheticDtypes::kRelease, {}},
+        Synthetic{"Pro in bf16", "[128,4,0]", 2, 128, 6, SyntheticDtypes::kBf16, kBf16}}) {
+    SCOPED_TRACE(s.name);
+    const auto dir = std::filesystem::temp_directory_path() /
+                     fmt::format("precis_counted_{}_{}_{}", ::getpid(), s.n_layers, s.hidden);
+    const auto written =
+        write_synthetic(dir, small_config(s.ratios, s.n_layers, s.hidden, s.n_heads), s.dtypes, 3);
+    ASSERT_TRUE(written.ok()) << written.error().message;
+    expect_plan_equals_counts(dir, s.formats);
+    std::filesystem::remove_all(dir);
+  }
+}
+
+TEST(CountedWork, PlanEqualsCountsOnTheBundledModel) {
+  expect_plan_equals_counts(std::filesystem::path(PRECIS_MODELS) / "mini", {});
+}
+
+}  // namespace
+}  // namespace precis
