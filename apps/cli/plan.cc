@@ -49,31 +49,18 @@ Result<PlanRequest> request_of(const PlanFlags& flags) {
   return request;
 }
 
-Result<PlanReport> make_report(const PlanFlags& flags) {
-  PlanReport report;
-  PRECIS_ASSIGN_OR_RETURN(report.request, request_of(flags));
-  PRECIS_ASSIGN_OR_RETURN(report.plan, make_plan(report.request));
-  if (!flags.definitions) return report;
-  for (const FlopDefinition& definition : other_definitions()) {
-    PlanRequest request = report.request;
-    request.definition = definition;
-    PRECIS_ASSIGN_OR_RETURN(Plan plan, make_plan(request));
-    report.definitions.push_back(definition);
-    report.plans_by_definition.push_back(std::move(plan));
-  }
-  return report;
-}
-
 Result<void> show(const PlanFlags& flags) {
-  PRECIS_ASSIGN_OR_RETURN(const PlanReport report, make_report(flags));
+  PRECIS_ASSIGN_OR_RETURN(const PlanRequest request, request_of(flags));
+  PRECIS_ASSIGN_OR_RETURN(const Plan plan, make_plan(request));
   if (!flags.plot_file.empty()) {
-    PRECIS_ASSIGN_OR_RETURN(const std::string charts, plan_charts(report.request));
+    PRECIS_ASSIGN_OR_RETURN(const std::string charts, plan_charts(request));
     PRECIS_TRY(write_file(flags.plot_file, charts));
   }
+  const Definitions definitions = flags.definitions ? Definitions::kAll : Definitions::kUsed;
   if (flags.json) {
-    print_json(plan_json(report));
+    print_json(plan_json(request, plan, definitions));
   } else {
-    print_plan(report);
+    print_plan(request, plan, definitions);
   }
   return {};
 }

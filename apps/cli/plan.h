@@ -1,8 +1,8 @@
 // The parts of `precis plan`: how plans are shown, and which hardware a name or file means.
 #pragma once
 
+#include <cstdint>
 #include <string>
-#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -12,16 +12,11 @@
 
 namespace precis::cli {
 
-/// Plans of one request under the definition used and, where asked for, under the others.
-struct PlanReport {
-  PlanRequest request;
-  Plan plan;
-  std::vector<FlopDefinition> definitions;
-  std::vector<Plan> plans_by_definition;  // beside `definitions`
-};
+/// Whether the other meanings of "equivalent FP8 FLOP" are shown too.
+enum class Definitions : std::uint8_t { kUsed, kAll };
 
-Json plan_json(const PlanReport& report);
-void print_plan(const PlanReport& report);
+Json plan_json(const PlanRequest& request, const Plan& plan, Definitions definitions);
+void print_plan(const PlanRequest& request, const Plan& plan, Definitions definitions);
 
 /// A name of the built-in table, a file of `precis bench machine`, or one that read_hardware takes.
 /// "cpu" is this machine where it was measured.

@@ -17,10 +17,6 @@ std::string bytes(double n) {
   return format_bytes(static_cast<std::int64_t>(n));
 }
 
-std::string giga(double n) {
-  return fmt::format("{:.3f}", n / 1e9);
-}
-
 // A table with one column a context.
 class ByContext {
  public:
@@ -49,14 +45,19 @@ class ByContext {
 
 using PartCell = std::function<std::string(const PartPlan&)>;
 
+// A row for every part of the phase in which `counts` is not 0 throughout.
 void add_parts(ByContext& table, const Plan& plan, PhasePlan ContextPlan::*phase,
-               const PartCell& cell) {
-  for (const PartPlan& first : (plan.contexts.front().*phase).parts) {
-    table.add(first.part, [&](const ContextPlan& context) {
-      const std::vector<PartPlan>& parts = (context.*phase).parts;
-      const auto part = std::ranges::find(parts, first.part, &PartPlan::part);
-      return part == parts.end() ? "0" : cell(*part);
+               double PartPlan::*counts, const PartCell& cell) {
+  const auto find = [&](const ContextPlan& context, const std::string& name) {
+    const std::vector<PartPlan>& parts = (context.*phase).parts;
+    const auto part = std::ranges::find(parts, name, &PartPlan::part);
+    return part == parts.end() ? PartPlan{} : *part;
+  };
+  for (const PartPlan& part : (plan.contexts.back().*phase).parts) {
+    const bool any = std::ranges::any_of(plan.contexts, [&](const ContextPlan& context) {
+      return find(context, part.part).*counts > 0;
     });
+    if (any) table.add(part.part, [&](const ContextPlan& c) { return cell(find(c, part.part)); });
   }
 }
 
@@ -94,28 +95,28 @@ void print_cache(const Plan& plan) {
   fmt::print("grows by {:.2f} bytes a token\n", plan.kv_bytes_per_token);
 }
 
-void print_work(const PlanReport& report) {
-  const Plan& plan = report.plan;
-  const auto batch = static_cast<double>(report.request.batch);
+void print_work(const PlanRequest& request, const Plan& plan) {
+  const auto batch = static_cast<double>(request.batch);
+  const int n_decimals = plan.contexts.front().decode_equivalent_flop < 1e9 ? 6 : 3;
+  const auto giga = [&](double n) { return fmt::format("{:.{}f}", n / 1e9, n_decimals); };
   ByContext table(plan, "decode, equivalent GFLOP a token");
-  add_parts(table, plan, &ContextPlan::decode,
+  add_parts(table, plan, &ContextPlan::decode, &PartPlan::equivalent_flop,
             [&](const PartPlan& part) { return giga(part.equivalent_flop / batch); });
-  table.add("total", [](const ContextPlan& c) { return giga(c.decode_equivalent_flop); });
+  table.add("total", [&](const ContextPlan& c) { return giga(c.decode_equivalent_flop); });
   table.add("unweighted products",
             [&](const ContextPlan& c) { return giga(c.decode.flop().products() / batch); });
   table.add("prefill, equivalent GFLOP", [](const ContextPlan& c) {
     return fmt::format("{:.3e}", c.prefill.equivalent_flop() / 1e9);
   });
   table.print();
-  fmt::print("definition: {}; element-wise work counts nothing\n", report.request.definition.name);
+  fmt::print("definition: {}; element-wise work counts nothing\n", used_definition().name);
 }
 
-void print_time(const PlanReport& report) {
-  const Hardware& hardware = report.request.hardware;
-  const Plan& plan = report.plan;
-  ByContext table(plan, fmt::format("time at least, {} x {}, batch {}", report.request.n_gpus,
-                                    hardware.name, report.request.batch));
-  add_parts(table, plan, &ContextPlan::decode,
+void print_time(const PlanRequest& request, const Plan& plan) {
+  const Hardware& hardware = request.hardware;
+  ByContext table(plan, fmt::format("time at least, {} x {}, batch {}", request.n_gpus,
+                                    hardware.name, request.batch));
+  add_parts(table, plan, &ContextPlan::decode, &PartPlan::seconds,
             [](const PartPlan& part) { return fmt::format("{:.4f} ms", 1e3 * part.seconds); });
   table.add("decode step", [](const ContextPlan& c) {
     return fmt::format("{:.4f} ms", 1e3 * c.decode.seconds());
@@ -137,8 +138,8 @@ std::string experts_off(const Placement& placement) {
   return fmt::format("{} of {}", placement.experts_off_card, placement.n_experts);
 }
 
-void print_placement(const PlanReport& report) {
-  ByContext table(report.plan, "memory");
+void print_placement(const Plan& plan) {
+  ByContext table(plan, "memory");
   table.add("weights and caches",
             [](const ContextPlan& c) { return bytes(c.placement.needed_bytes); });
   table.add("usable (90 %)", [](const ContextPlan& c) { return bytes(c.placement.usable_bytes); });
@@ -154,9 +155,9 @@ void print_placement(const PlanReport& report) {
   table.print();
 }
 
-void print_comparisons(const PlanReport& report) {
-  ByContext table(report.plan, "compared with");
-  const std::vector<Comparison>& first = report.plan.contexts.front().comparisons;
+void print_comparisons(const Plan& plan) {
+  ByContext table(plan, "compared with");
+  const std::vector<Comparison>& first = plan.contexts.front().comparisons;
   for (std::size_t i = 0; i < first.size(); ++i) {
     table.add(first[i].model + ": work", [i](const ContextPlan& c) {
       return fmt::format("{:.2f} %", 100 * c.comparisons[i].flop_share);
@@ -176,16 +177,14 @@ void print_comparisons(const PlanReport& report) {
   fmt::print("caches: rows and windows; compressor states are left out\n");
 }
 
-void print_definitions(const PlanReport& report) {
-  ByContext table(report.plan, "work against DeepSeek-V3.2 if …");
-  const auto share = [](const ContextPlan& c) {
-    return fmt::format("{:.2f} %", 100 * c.comparisons.front().flop_share);
-  };
-  table.add(report.request.definition.name + " (used)", share);
-  for (std::size_t i = 0; i < report.definitions.size(); ++i) {
-    table.add(report.definitions[i].name, [&, i](const ContextPlan& c) {
-      const auto n = static_cast<std::size_t>(&c - report.plan.contexts.data());
-      return share(report.plans_by_definition[i].contexts[n]);
+void print_definitions(const Plan& plan) {
+  ByContext table(plan, "work against DeepSeek-V3.2 if …");
+  const auto percent = [](double share) { return fmt::format("{:.2f} %", 100 * share); };
+  table.add(used_definition().name + " (used)",
+            [&](const ContextPlan& c) { return percent(c.comparisons.front().flop_share); });
+  for (std::size_t i = 0; i < other_definitions().size(); ++i) {
+    table.add(other_definitions()[i].name, [&, i](const ContextPlan& c) {
+      return percent(c.comparisons.front().other_flop_shares[i]);
     });
   }
   table.print();
@@ -252,19 +251,18 @@ Json context_json(const ContextPlan& context) {
 
 }  // namespace
 
-Json plan_json(const PlanReport& report) {
-  const Plan& plan = report.plan;
-  const Hardware& hardware = report.request.hardware;
+Json plan_json(const PlanRequest& request, const Plan& plan, Definitions definitions) {
+  const Hardware& hardware = request.hardware;
   Json out = {{"model", plan.model},
               {"source", plan.source},
               {"hardware",
                {{"name", hardware.name},
                 {"source", hardware.source},
                 {"class", number_class_name(hardware.number_class)},
-                {"devices", report.request.n_gpus}}},
-              {"batch", report.request.batch},
-              {"chunk", report.request.chunk_tokens},
-              {"definition", report.request.definition.name},
+                {"devices", request.n_gpus}}},
+              {"batch", request.batch},
+              {"chunk", request.chunk_tokens},
+              {"definition", used_definition().name},
               {"weights",
                {{"exact", plan.weights.exact},
                 {"tensors", plan.weights.n_tensors},
@@ -277,27 +275,27 @@ Json plan_json(const PlanReport& report) {
     out["weights"]["parts"].push_back({{"part", part.part}, {"bytes", part.n_bytes}});
   }
   for (const ContextPlan& context : plan.contexts) out["contexts"].push_back(context_json(context));
-  if (report.definitions.empty()) return out;
+  if (definitions == Definitions::kUsed) return out;
   out["other_definitions"] = Json::array();
-  for (std::size_t i = 0; i < report.definitions.size(); ++i) {
+  for (std::size_t i = 0; i < other_definitions().size(); ++i) {
     Json shares = Json::array();
-    for (const ContextPlan& context : report.plans_by_definition[i].contexts) {
-      shares.push_back(context.comparisons.front().flop_share);
+    for (const ContextPlan& context : plan.contexts) {
+      shares.push_back(context.comparisons.front().other_flop_shares[i]);
     }
     out["other_definitions"].push_back(
-        {{"definition", report.definitions[i].name}, {"flop_share_of_v32", shares}});
+        {{"definition", other_definitions()[i].name}, {"flop_share_of_v32", shares}});
   }
   return out;
 }
 
-void print_plan(const PlanReport& report) {
-  print_weights(report.plan);
-  print_cache(report.plan);
-  print_work(report);
-  print_time(report);
-  print_placement(report);
-  print_comparisons(report);
-  if (!report.definitions.empty()) print_definitions(report);
+void print_plan(const PlanRequest& request, const Plan& plan, Definitions definitions) {
+  print_weights(plan);
+  print_cache(plan);
+  print_work(request, plan);
+  print_time(request, plan);
+  print_placement(plan);
+  print_comparisons(plan);
+  if (definitions == Definitions::kAll) print_definitions(plan);
 }
 
 }  // namespace precis::cli

@@ -66,7 +66,7 @@ struct FlopByClass {
 struct PartPlan {
   std::string part;  // "experts", "index scores", …
   FlopByClass flop;
-  double equivalent_flop = 0;  // FP8 equivalents by the definition used
+  double equivalent_flop = 0;  // FP8 equivalents by used_definition()
   double bytes = 0;            // compulsory
   double seconds = 0;          // at least
 };
@@ -111,14 +111,15 @@ struct WeightPlan {
   std::vector<WeightPart> parts;
 };
 
-/// The cache that other designs would need for the same tokens, and their work.
+/// Another design for the same tokens: its work and its cache beside this model's.
 struct Comparison {
   std::string model;
-  double flop_share = 0;    // this model's equivalent FLOP of a decoded token, relative to it
-  double cache_factor = 0;  // how many times as large its cache is; row formats as released
-  double cache_bytes = 0;   // its cache
-  double cache_bf16_bytes = 0;
   std::string assumption;
+  double flop_share = 0;  // this model's equivalent FLOP of a decoded token, relative to it
+  std::vector<double> other_flop_shares;  // the same by each of other_definitions()
+  double cache_factor = 0;  // how many times as large its cache is; row formats as released
+  double cache_bytes = 0;   // of its rows and windows
+  double cache_bf16_bytes = 0;
 };
 
 /// Whether weights and caches fit, and each single change that would make them.
@@ -154,7 +155,6 @@ struct PlanRequest {
   std::int64_t chunk_tokens = 8192;  // of a prefill step
   Hardware hardware;
   int n_gpus = 1;
-  FlopDefinition definition = used_definition();
 };
 
 struct Plan {

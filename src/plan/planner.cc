@@ -26,14 +26,14 @@ Peak peak_of(const Hardware& hardware, int n_gpus) {
           .bytes_per_s = n * hardware.bytes_per_s};
 }
 
-PhasePlan phase_of(const Work& work, const Peak& peak, const FlopDefinition& definition) {
+PhasePlan phase_of(const Work& work, const Peak& peak) {
   PhasePlan phase;
   for (std::size_t i = 0; i < kNParts; ++i) {
     const auto part = static_cast<Part>(i);
     const Cost& cost = work[part];
     if (cost.flop.total() == 0 && cost.bytes == 0) continue;
     phase.parts.push_back({std::string(part_name(part)), by_class(cost.flop),
-                           equivalent_flop(part, cost.flop, definition), cost.bytes,
+                           equivalent_flop(part, cost.flop, used_definition()), cost.bytes,
                            bound_s(cost, peak)});
   }
   return phase;
@@ -66,8 +66,16 @@ constexpr std::array<Predecessor, 2> kPredecessors{{
     {"v3", "DeepSeek-V3 (MLA, dense)", "1,152-byte bf16 rows, every position read"},
 }};
 
-Comparison compare_dense(const PlannedModel& model, const Work& own, std::int64_t n_tokens,
-                         const FlopDefinition& definition) {
+// The shares by every definition, from a function of one.
+template <typename Share>
+void set_flop_shares(const Share& share, Comparison& comparison) {
+  comparison.flop_share = share(used_definition());
+  for (const FlopDefinition& definition : other_definitions()) {
+    comparison.other_flop_shares.push_back(share(definition));
+  }
+}
+
+Comparison compare_dense(const PlannedModel& model, const Work& own, std::int64_t n_tokens) {
   constexpr double kKvHeads = 8;
   constexpr double kHeadDim = 128;
   constexpr double kBf16Bytes = 2;
@@ -78,29 +86,36 @@ Comparison compare_dense(const PlannedModel& model, const Work& own, std::int64_
       "this network with 8 KV heads of 128 in bf16 and as many query heads, every position read";
   comparison.cache_bytes = comparison.cache_bf16_bytes =
       layer_tokens * 2 * kKvHeads * kHeadDim * kBf16Bytes;
-  const double core = definition.attention * 4 * model.n_heads() * kHeadDim * layer_tokens;
-  const double total = equivalent_flop(own, definition);
-  comparison.flop_share = total / (total - attention_flop(own, definition) + core);
+  set_flop_shares(
+      [&](const FlopDefinition& definition) {
+        const double core = definition.attention * 4 * model.n_heads() * kHeadDim * layer_tokens;
+        const double total = equivalent_flop(own, definition);
+        return total / (total - attention_flop(own, definition) + core);
+      },
+      comparison);
   return comparison;
 }
 
-Result<std::vector<Comparison>> compare(const PlannedModel& model, std::int64_t n_tokens,
-                                        const FlopDefinition& definition) {
+Result<std::vector<Comparison>> compare(const PlannedModel& model, std::int64_t n_tokens) {
   const Work own = model.decode(1, n_tokens);
   std::vector<Comparison> comparisons;
   for (const Predecessor& predecessor : kPredecessors) {
     PRECIS_ASSIGN_OR_RETURN(const NamedModel other, find_planned_model(predecessor.name));
+    const Work its = other.model->decode(1, n_tokens);
     Comparison comparison;
     comparison.model = predecessor.title;
     comparison.assumption = predecessor.assumption;
-    comparison.flop_share = equivalent_flop(own, definition) /
-                            equivalent_flop(other.model->decode(1, n_tokens), definition);
     comparison.cache_bytes = row_bytes(other.model->kv(n_tokens));
     comparison.cache_bf16_bytes =
         other.model->kv_bf16_bytes_per_token() * static_cast<double>(n_tokens);
+    set_flop_shares(
+        [&](const FlopDefinition& definition) {
+          return equivalent_flop(own, definition) / equivalent_flop(its, definition);
+        },
+        comparison);
     comparisons.push_back(std::move(comparison));
   }
-  comparisons.push_back(compare_dense(model, own, n_tokens, definition));
+  comparisons.push_back(compare_dense(model, own, n_tokens));
   for (Comparison& comparison : comparisons) {
     comparison.cache_factor = comparison.cache_bytes / row_bytes(model.kv(n_tokens));
   }
@@ -132,18 +147,17 @@ Result<void> check(const PlanRequest& request, const PlannedModel& model) {
 Result<ContextPlan> plan_context(const PlanRequest& request, const PlannedModel& model,
                                  const WeightPlan& weights, std::int64_t n_tokens) {
   const Peak peak = peak_of(request.hardware, request.n_gpus);
-  const FlopDefinition& definition = request.definition;
   ContextPlan plan;
   plan.n_tokens = n_tokens;
   plan.kv = model.kv(n_tokens);
   plan.kv_bf16_bytes = model.kv_bf16_bytes_per_token() * static_cast<double>(n_tokens);
-  plan.decode = phase_of(model.decode(request.batch, n_tokens), peak, definition);
-  plan.prefill = phase_of(model.prefill(n_tokens, request.chunk_tokens), peak, definition);
+  plan.decode = phase_of(model.decode(request.batch, n_tokens), peak);
+  plan.prefill = phase_of(model.prefill(n_tokens, request.chunk_tokens), peak);
   plan.decode_equivalent_flop = plan.decode.equivalent_flop() / static_cast<double>(request.batch);
   plan.decode_tok_per_s = static_cast<double>(request.batch) / plan.decode.seconds();
   plan.prefill_tok_per_s = static_cast<double>(n_tokens) / plan.prefill.seconds();
   plan.placement = place(model, weights, n_tokens, request.batch, request.hardware, request.n_gpus);
-  PRECIS_ASSIGN_OR_RETURN(plan.comparisons, compare(model, n_tokens, definition));
+  PRECIS_ASSIGN_OR_RETURN(plan.comparisons, compare(model, n_tokens));
   return plan;
 }
 
