@@ -61,6 +61,42 @@ Json token_json(const SampledToken& token, const Tokenizer& tokenizer) {
   return out;
 }
 
+Json operations_json(const std::vector<OperationCount>& counts) {
+  Json out = Json::array();
+  for (const OperationCount& count : counts) {
+    out.push_back({{"operation", count.operation},
+                   {"calls", count.n_calls},
+                   {"fp8", count.flop.fp8},
+                   {"fp4", count.flop.fp4},
+                   {"bf16", count.flop.bf16},
+                   {"f32", count.flop.f32},
+                   {"index", count.flop.index},
+                   {"element", count.flop.element},
+                   {"bytes", count.bytes}});
+  }
+  return out;
+}
+
+void print_operations(const std::vector<OperationCount>& counts) {
+  Table table({{"MFLOP executed", Table::Align::kLeft},
+               {"calls"},
+               {"fp8"},
+               {"fp4"},
+               {"bf16"},
+               {"f32"},
+               {"index"},
+               {"element"},
+               {"bytes"}});
+  const auto mega = [](double n) { return n == 0 ? "" : fmt::format("{:.3f}", n / 1e6); };
+  for (const OperationCount& count : counts) {
+    const FlopByClass& flop = count.flop;
+    table.add({count.operation, format_count(count.n_calls), mega(flop.fp8), mega(flop.fp4),
+               mega(flop.bf16), mega(flop.f32), mega(flop.index), mega(flop.element),
+               format_bytes(static_cast<std::int64_t>(count.bytes))});
+  }
+  fmt::print(stderr, "{}", table.text());
+}
+
 Json run_json(const Engine& engine, std::size_t n_prompt, const Generated& generated,
               const SessionStats& stats) {
   Json out = {{"text", generated.text},
@@ -94,6 +130,7 @@ Result<int> generate_text(const RunFlags& flags) {
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
   PRECIS_TRY(validate(options.sampling, engine->info().vocab_size));
   PRECIS_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, prompt_tokens(flags, *engine, text));
+  if (flags.stats) engine->count_operations();
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, engine->new_session());
   {
     PrefillProgress progress(flags.output.progress());
@@ -108,10 +145,15 @@ Result<int> generate_text(const RunFlags& flags) {
   };
   PRECIS_ASSIGN_OR_RETURN(const Generated generated, generate(*engine, *session, options, on_text));
   if (flags.output.json) {
-    print_json(run_json(*engine, prompt.size(), generated, session->stats()));
+    Json out = run_json(*engine, prompt.size(), generated, session->stats());
+    if (flags.stats) out["operations"] = operations_json(engine->operation_counts());
+    print_json(out);
   } else {
     fmt::print("\n");
-    if (flags.stats) print_stats(prompt.size(), generated, session->stats());
+    if (flags.stats) {
+      print_stats(prompt.size(), generated, session->stats());
+      print_operations(engine->operation_counts());
+    }
   }
   return generated.finish == FinishReason::kCancelled ? kInterrupted : kOk;
 }
@@ -140,7 +182,8 @@ void add_run(CLI::App& app, int& exit_code) {
       ->excludes(raw)
       ->excludes(chat);
   command.add_flag("--think", flags->think, "With --chat: reason before the answer")->needs(chat);
-  command.add_flag("--stats", flags->stats, "Speeds and sizes on stderr at the end");
+  command.add_flag("--stats", flags->stats,
+                   "Speeds, sizes, and the FLOP and bytes of every operation at the end");
   add_engine_flags(command, flags->model);
   add_sampling_flags(command, flags->sampling);
   add_output_flags(command, flags->output);

@@ -10,8 +10,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "precis/plan.h"
+#include "precis/planner.h"
 #include "precis/session.h"
 #include "precis/status.h"
 #include "precis/text.h"
@@ -57,6 +59,14 @@ struct ModelInfo {
   int n_threads = 0;
 };
 
+/// What the calls of one operation came to.
+struct OperationCount {
+  std::string operation;  // "linear", "attend", …
+  std::int64_t n_calls = 0;
+  FlopByClass flop;
+  double bytes = 0;  // compulsory
+};
+
 /// An opened checkpoint.
 ///
 /// Threads   const members may be called concurrently; sessions of one engine take turns: one
@@ -81,6 +91,11 @@ class Engine {
   /// rest.
   MemoryPlan plan(std::int64_t n_tokens) const;
   KvComparison compare_kv(std::int64_t n_tokens) const;
+
+  /// Counts every operation from now on; earlier counts are forgotten.
+  void count_operations();
+  /// Operations since count_operations(), in order of first call; empty without it.
+  std::vector<OperationCount> operation_counts() const;
 
   /// An empty session that can hold max_tokens() tokens.  The engine must outlive it.
   ///

@@ -8,6 +8,7 @@
 #include "engine/engine_impl.h"
 #include "engine/kv_compare.h"
 #include "model/tensor_table.h"
+#include "plan/definition.h"
 
 namespace precis {
 namespace {
@@ -122,7 +123,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, chunk_tokens));
 
   auto impl = std::make_unique<Impl>(
-      Impl{options, std::move(loaded), std::move(tokenizer), {}, max_tokens, nullptr, nullptr});
+      Impl{options, std::move(loaded), std::move(tokenizer), {}, max_tokens, nullptr, nullptr, {}});
   impl->info = describe(options, impl->loaded);
   const KvSpec spec = impl->model().kv_spec();
   impl->step_rows = std::make_unique<StepRows>(impl->backend(), spec, chunk_tokens);
@@ -152,6 +153,20 @@ MemoryPlan Engine::plan(std::int64_t n_tokens) const {
   plan.frontiers = kMaxFrontiers * make_kv_layout(spec).fixed_bytes();
   plan.kv = kv_bytes(spec, n_tokens);
   return plan;
+}
+
+void Engine::count_operations() {
+  impl_->counter.reset();
+  impl_->backend().count_into(&impl_->counter);
+}
+
+std::vector<OperationCount> Engine::operation_counts() const {
+  std::vector<OperationCount> counts;
+  for (const OpCounter::Entry& entry : impl_->counter.entries()) {
+    counts.push_back(
+        {std::string(entry.op), entry.n_calls, by_class(entry.cost.flop), entry.cost.bytes});
+  }
+  return counts;
 }
 
 KvComparison Engine::compare_kv(std::int64_t n_tokens) const {

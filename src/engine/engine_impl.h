@@ -48,6 +48,7 @@ struct Engine::Impl {
   std::int64_t max_tokens = 0;
   std::unique_ptr<StepRows> step_rows;
   std::unique_ptr<PagePool> pages;
+  OpCounter counter;
 
   Model& model() { return *loaded.model; }
   Backend& backend() { return *loaded.backend; }

@@ -19,15 +19,6 @@ std::span<const FlopDefinition> other_definitions() {
   return definitions;
 }
 
-FlopByClass by_class(const FlopCount& flop) {
-  return {.fp8 = flop.fp8,
-          .fp4 = flop.fp4,
-          .bf16 = flop.bf16,
-          .f32 = flop.f32,
-          .index = flop.int8,
-          .element = flop.element};
-}
-
 double equivalent_flop(Part part, const FlopCount& flop, const FlopDefinition& definition) {
   if (is_attention_core(part)) return definition.attention * flop.bf16;
   if (part == Part::kGroupedOutput) return definition.wo_a * (flop.fp8 + flop.fp4 + flop.bf16);
