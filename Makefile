@@ -21,10 +21,12 @@ test: configure  ## every test on this machine
 	cmake --build --preset release
 	ctest --preset release
 
-bench: setup  ## speed of operations and of the whole model
+bench: setup  ## limits of this machine, every operation, and speeds over context of the bundled model
 	cmake --preset bench --log-level=WARNING
-	cmake --build --preset bench
-	cmake --build --preset bench --target run_bench
+	cmake --build --preset bench --target precis bench_ops
+	build-bench/precis bench machine
+	build-bench/bench_ops --models mini
+	build-bench/precis bench step --frontiers 2K,8K,32K,128K
 
 format:  ## rewrites every source file in the project's layout
 	$(SOURCES) | xargs clang-format -i

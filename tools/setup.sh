@@ -10,7 +10,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   nlohmann-json3-dev libcli11-dev libfmt-dev libxxhash-dev libpcre2-dev libhwy-dev libtbb-dev
-  libgtest-dev libgmock-dev libbenchmark-dev
+  libgtest-dev libgmock-dev
 )
 if [[ "${1:-}" == "--developer" ]]; then
   packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache)

@@ -113,9 +113,10 @@ void print_summary(const ReadingCost& cost, const std::vector<AskedQuestion>& as
 void print_tour(const std::filesystem::path& document) {
   fmt::print(
       "\nNext:\n"
-      "  precis ask {} \"What is the secret code?\"    a question of your own\n"
-      "  precis inspect                                what the bundled model is made of\n"
-      "  precis run \"It was a cold evening in\"         plain text from it\n",
+      "  precis ask {} \"What is the badge number of Peter Wells?\"\n"
+      "                                           a question of your own\n"
+      "  precis inspect                           what the bundled model is made of\n"
+      "  precis run \"It was a cold evening in\"   plain text from it\n",
       document.string());
 }
 

@@ -18,6 +18,7 @@ using nlohmann::json;
 constexpr std::size_t kMaxConfigBytes = 16 << 20;
 constexpr std::int64_t kPagePositions = 128;  // every ratio must divide a page of the KV cache
 constexpr std::int64_t kMaxDim = 1 << 20;
+constexpr std::int64_t kMaxStreams = 8;  // released: 4; kernels keep a token's streams in registers
 
 // A value as messages show it.  Lists and objects go by their type: printing one recurses as deep
 // as a hostile file nests it.
@@ -61,6 +62,15 @@ class Fields {
     if (!value.is_string() || value.get<std::string>() != want) {
       fail(ErrorCode::kUnsupported,
            fmt::format("{}: want \"{}\", found {}", field, want, shown(value)));
+    }
+  }
+  /// The flag must say `want`, if it is there at all.
+  void expect_flag(const char* field, bool want) {
+    if (!has(field)) return;
+    const json& value = object_[field];
+    if (!value.is_boolean() || value.get<bool>() != want) {
+      fail(ErrorCode::kUnsupported,
+           fmt::format("{}: want {}, found {}", field, want, shown(value)));
     }
   }
   std::vector<std::int64_t> integers(const char* field, std::int64_t low, std::int64_t high) {
@@ -129,7 +139,7 @@ int dim(Fields& f, const char* field) {
 void read_shapes(Fields& f, ModelConfig& c) {
   c.vocab_size = f.integer("vocab_size", 1, std::numeric_limits<std::int32_t>::max());
   c.hidden_size = dim(f, "hidden_size");
-  c.n_streams = static_cast<int>(f.integer("hc_mult", 1, 16));
+  c.n_streams = static_cast<int>(f.integer("hc_mult", 1, kMaxStreams));
   c.n_heads = dim(f, "num_attention_heads");
   c.head_dim = dim(f, "head_dim");
   c.rope_dim = dim(f, "qk_rope_head_dim");
@@ -193,6 +203,8 @@ void expect_family(Fields& f) {
   f.expect_string("hidden_act", "silu");
   f.expect_string("scoring_func", "sqrtsoftplus");
   f.expect_string("topk_method", "noaux_tc");
+  f.expect_flag("norm_topk_prob", true);
+  f.expect_flag("tie_word_embeddings", false);
   const auto n_shared = f.integer_or("n_shared_experts", 0, kMaxDim, 1);
   f.require(n_shared == 1, ErrorCode::kUnsupported,
             fmt::format("n_shared_experts: want 1, found {}", n_shared));

@@ -158,6 +158,10 @@ TEST(Config, AnotherModelFamilyIsUnsupportedByName) {
                  {"scoring_func", "sigmoid"});
   expect_refused(flash_with("hidden_act", "gelu"), ErrorCode::kUnsupported, {"hidden_act"});
   expect_refused(flash_with("topk_method", "greedy"), ErrorCode::kUnsupported, {"topk_method"});
+  expect_refused(flash_with("norm_topk_prob", false), ErrorCode::kUnsupported,
+                 {"norm_topk_prob", "true", "false"});
+  expect_refused(flash_with("tie_word_embeddings", true), ErrorCode::kUnsupported,
+                 {"tie_word_embeddings", "false", "true"});
   expect_refused(flash_with("n_shared_experts", 2), ErrorCode::kUnsupported,
                  {"n_shared_experts", "2"});
   expect_refused(flash_with("num_key_value_heads", 8), ErrorCode::kUnsupported,
