@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -27,8 +28,12 @@ struct EndToEndLimits {
 constexpr EndToEndLimits kQuantisedLimits{3 * 0.04, 1 - 3 * 0.06, 1 - 3 * 0.12};
 constexpr EndToEndLimits kBf16Limits{3 * 3e-4, 1 - 3 * 0.003, 1 - 3 * 0.01};
 
-// The indexer's score of one row for one token of a step, read where the backend keeps it.
+// The indexer's score of one row for one token of a step, read where the backend keeps it; NaN,
+// which equals nothing, for a row that the token cannot see.
 double index_score(const SelectArgs& args, std::int64_t token, std::int32_t row) {
+  if (row >= args.n_visible[static_cast<std::size_t>(token)]) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
   const std::int64_t n_heads = args.weights.cols;
   const std::vector<float> key = read_index_row(args.keys, row, args.format);
   double score = 0;
