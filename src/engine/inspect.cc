@@ -29,17 +29,6 @@ constexpr std::array<Published, 4> kPublished{{
     {"DeepSeek-V4-Pro-0813 (computed)", 149'782, 892'727'580'904},
 }};
 
-KvSpec release_kv_spec(const ModelConfig& config) {
-  KvSpec spec;
-  spec.window = config.window;
-  spec.kv = config.kv_format(RopeStorage::kBf16);
-  spec.index = config.index_format();
-  for (const LayerConfig& layer : config.layers) {
-    spec.layers.push_back({layer.ratio, layer.overlap(), layer.kind == LayerKind::kSparse});
-  }
-  return spec;
-}
-
 // Sums bytes, tensors and parameters under a key, in order of first appearance.
 class Sums {
  public:
@@ -152,7 +141,7 @@ Result<CheckpointReport> inspect_checkpoint(const std::filesystem::path& model,
         {published.name, published.n_tensors, published.n_bytes,
          published.n_tensors == report.n_tensors && published.n_bytes == report.n_bytes});
   }
-  const KvSpec kv = release_kv_spec(config);
+  const KvSpec kv = kv_spec_of(config, config.layers, RopeStorage::kBf16);
   report.kv_tokens = n_tokens;
   report.kv = kv_bytes(kv, n_tokens);
   report.kv_bytes_per_token = kv_bytes_per_token(kv);

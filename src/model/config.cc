@@ -318,6 +318,18 @@ int ModelConfig::n_layers_of(LayerKind kind) const {
                                         [&](const LayerConfig& l) { return l.kind == kind; }));
 }
 
+KvSpec kv_spec_of(const ModelConfig& config, std::span<const LayerConfig> layers,
+                  RopeStorage storage) {
+  KvSpec spec;
+  spec.window = config.window;
+  spec.kv = config.kv_format(storage);
+  spec.index = config.index_format();
+  for (const LayerConfig& layer : layers) {
+    spec.layers.push_back({layer.ratio, layer.overlap(), layer.kind == LayerKind::kSparse});
+  }
+  return spec;
+}
+
 Result<ModelConfig> parse_config(std::string_view text, std::string_view name) {
   const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) {

@@ -6,12 +6,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "precis/status.h"
 
+#include "kv/kv_spec.h"
 #include "ops/rope.h"
 #include "tensor/view.h"
 
@@ -89,6 +91,10 @@ struct ModelConfig {
   KvRowFormat kv_format(RopeStorage storage) const { return {nope_dim(), rope_dim, storage}; }
   IndexRowFormat index_format() const { return {index_dim}; }
 };
+
+/// The KV cache shape of `layers` of this model.
+KvSpec kv_spec_of(const ModelConfig& config, std::span<const LayerConfig> layers,
+                  RopeStorage storage);
 
 /// Reads a configuration; `name` stands for the file in messages.
 ///

@@ -17,24 +17,17 @@ Model::Model(ModelConfig config, ModelTensors tensors, Backend& backend, Roundin
       scratch_(config_, backend, max_step_tokens),
       tables_(config_, backend, max_step_tokens) {}
 
-KvSpec Model::make_kv_spec(std::span<const LayerConfig> layers) const {
-  KvSpec spec;
-  spec.window = config_.window;
-  // The exact mode rounds nothing between operations, so rotated channels stay f32 there.
-  spec.kv =
-      config_.kv_format(rounding_ == Rounding::kBf16 ? RopeStorage::kBf16 : RopeStorage::kF32);
-  spec.index = config_.index_format();
-  for (const LayerConfig& layer : layers) {
-    spec.layers.push_back({layer.ratio, layer.overlap(), layer.kind == LayerKind::kSparse});
-  }
-  return spec;
+// The exact mode rounds nothing between operations, so rotated channels stay f32 there.
+RopeStorage Model::rope_storage() const {
+  return rounding_ == Rounding::kBf16 ? RopeStorage::kBf16 : RopeStorage::kF32;
 }
 
 KvSpec Model::kv_spec() const {
-  return make_kv_spec(config_.layers);
+  return kv_spec_of(config_, config_.layers, rope_storage());
 }
+
 KvSpec Model::mtp_kv_spec() const {
-  return make_kv_spec(std::span(config_.mtp).first(1));
+  return kv_spec_of(config_, std::span(config_.mtp).first(1), rope_storage());
 }
 
 void Model::upload_ids(std::span<const SequenceStep> sequences) {
@@ -82,7 +75,7 @@ void Model::run_block(const LayerConfig& layer, const LayerTensors& w, int kv_la
   const Mat<float> post(scratch_.post.as<float>(), t, m());
   const Mat<float> comb(scratch_.comb.as<float>(), t, m() * m());
   const HyperParams hyper{config_.norm_eps, config_.hc_eps, config_.sinkhorn_iters};
-  const KvRowFormat kv_format = make_kv_spec({}).kv;
+  const KvRowFormat kv_format = config_.kv_format(rope_storage());
 
   auto enter = [&](const HyperTensors& hc, std::span<const float> norm) {
     backend_.hyper_pre({x_streams, hc.view(), hyper, x, post, comb, rounding_});

@@ -77,7 +77,7 @@ class Model {
   Mat<const float> head(const HyperTensors& hc_head, std::span<const float> norm,
                         std::int64_t begin, std::int64_t n);
   void upload_ids(std::span<const SequenceStep> sequences);
-  KvSpec make_kv_spec(std::span<const LayerConfig> layers) const;
+  RopeStorage rope_storage() const;
 
   ModelConfig config_;
   ModelTensors tensors_;

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "backend/ref/rows.h"
 #include "base/rng.h"
 #include "ops/op_test_util.h"
+#include "tensor/rows.h"
 
 namespace precis {
 namespace {
@@ -79,7 +79,7 @@ std::unique_ptr<TestPool> window_pool(const AttendCase& c, std::int64_t begin, s
   const WindowRows rows{pool->view(), window, first};
   const Mat<const float> kv = mat(c.window_kv, c.step_begin + c.n_tokens, c.width());
   for (std::int64_t p = std::max<std::int64_t>(0, first - window); p < first + n; ++p) {
-    ref::write_kv_row(pool->view(), rows.slot(p), c.format, kv.row_span(p));
+    write_kv_row(pool->view(), rows.slot(p), c.format, kv.row_span(p));
   }
   return pool;
 }
@@ -89,8 +89,8 @@ AttendResult run(Backend& backend, const AttendCase& c, std::int64_t chunk) {
                    std::vector<float>(c.n_tokens * c.n_mass, -7.0f)};
   const TestPool compressed(c.n_compressed, 32, c.format);
   for (std::int64_t r = 0; r < c.n_compressed; ++r) {
-    ref::write_kv_row(compressed.view(), r, c.format,
-                      mat(c.compressed, c.n_compressed, c.width()).row_span(r));
+    write_kv_row(compressed.view(), r, c.format,
+                 mat(c.compressed, c.n_compressed, c.width()).row_span(r));
   }
   for_each_chunk(c.n_tokens, chunk, [&](std::int64_t begin, std::int64_t n) {
     const auto pool = window_pool(c, begin, n);

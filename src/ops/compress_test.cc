@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "backend/ref/rows.h"
 #include "ops/op_test_util.h"
+#include "tensor/rows.h"
 
 namespace precis {
 namespace {
@@ -194,7 +194,7 @@ TEST_P(Compress, RowsPoolTheLowHalfBeforeAndTheHighHalfOfTheirBlock) {
       tail[2 * j] = even * cos - odd * sin;
       tail[2 * j + 1] = even * sin + odd * cos;
     }
-    ref::write_kv_row(rows.view(), i, c.kv_format, pooled);
+    write_kv_row(rows.view(), i, c.kv_format, pooled);
   }
   expect_few_differ(got.rows, rows.bytes(), 0.005, "means");
 }

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "backend/ref/rows.h"
 #include "ops/op_test_util.h"
+#include "tensor/rows.h"
 
 namespace precis {
 namespace {
@@ -260,7 +260,7 @@ TEST_P(IndexQuery, HadamardIsInNaturalOrder) {
   const TestPool pool(1, 1, format);
   const TestRope rope = real_rope(1, 0, 0);
   backend_->index_query({{q.data(), 1, 1, kWidth}, rope.table(), format, pool.view()});
-  const std::vector<float> got = ref::read_index_row(pool.view(), 0, format);
+  const std::vector<float> got = read_index_row(pool.view(), 0, format);
   for (int i = 0; i < kWidth; ++i) {
     EXPECT_EQ(got[i], __builtin_popcount(i & 5) % 2 == 0 ? 1.0f : -1.0f) << i;
   }

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "backend/ref/rows.h"
 #include "base/rng.h"
 #include "ops/op_test_util.h"
+#include "tensor/rows.h"
 
 namespace precis {
 namespace {
@@ -88,9 +88,9 @@ std::vector<double> scores_of(const SelectCase& c, std::int64_t t) {
   const auto queries = make_pool(c.queries, t * c.n_heads, c.n_heads, c.format(), 7);
   std::vector<double> out(c.n_visible[t]);
   for (std::size_t s = 0; s < out.size(); ++s) {
-    const std::vector<float> key = ref::read_index_row(keys->view(), s, c.format());
+    const std::vector<float> key = read_index_row(keys->view(), s, c.format());
     for (int h = 0; h < c.n_heads; ++h) {
-      const std::vector<float> query = ref::read_index_row(queries->view(), h, c.format());
+      const std::vector<float> query = read_index_row(queries->view(), h, c.format());
       const double product = std::inner_product(key.begin(), key.end(), query.begin(), 0.0);
       const float weight = c.weights[t * c.n_heads + h] * c.weight_scale;
       out[s] += weight * std::max(0.0, product);

@@ -19,17 +19,6 @@ std::int64_t ceil_div(std::int64_t n, std::int64_t by) {
   return (n + by - 1) / by;
 }
 
-KvSpec released_kv_spec(const ModelConfig& config) {
-  KvSpec spec;
-  spec.window = config.window;
-  spec.kv = config.kv_format(RopeStorage::kBf16);
-  spec.index = config.index_format();
-  for (const LayerConfig& layer : config.layers) {
-    spec.layers.push_back({layer.ratio, layer.overlap(), layer.kind == LayerKind::kSparse});
-  }
-  return spec;
-}
-
 // Tensors and bytes of each group, of the draft stages, and of routed experts in main layers.
 struct Totals {
   std::int64_t n_tensors = 0;
@@ -107,7 +96,7 @@ class V4Model final : public PlannedModel {
       : config_(std::move(config)),
         formats_(formats),
         weights_(std::move(weights)),
-        kv_spec_(released_kv_spec(config_)) {}
+        kv_spec_(kv_spec_of(config_, config_.layers, RopeStorage::kBf16)) {}
 
   WeightPlan weights() const override { return weights_; }
   KvBytes kv(std::int64_t n_tokens) const override { return kv_bytes(kv_spec_, n_tokens); }

@@ -5,7 +5,7 @@
 
 #include "backend/ref/numbers.h"
 #include "backend/ref/ops.h"
-#include "backend/ref/rows.h"
+#include "tensor/rows.h"
 
 namespace precis::ref {
 namespace {
