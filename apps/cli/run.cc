@@ -126,6 +126,10 @@ void print_stats(std::size_t n_prompt, const Generated& generated, const Session
 Result<int> generate_text(const RunFlags& flags) {
   PRECIS_ASSIGN_OR_RETURN(const GenerateOptions options, generate_options(flags.sampling));
   PRECIS_ASSIGN_OR_RETURN(const std::string text, prompt_text(flags));
+  if (text.empty()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "the prompt is empty: want text as an argument, in --file, or on standard input"};
+  }
   PRECIS_TRY(require_utf8(text, flags.file.empty() ? "the prompt" : flags.file));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
   PRECIS_TRY(validate(options.sampling, engine->info().vocab_size));
