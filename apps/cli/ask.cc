@@ -121,6 +121,10 @@ Result<int> ask(const AskFlags& flags) {
   // The bundled model was trained on answers of one line, and at times goes on with prose after it.
   if (options.stop.empty() && !flags.multiline) options.stop = {"\n"};
   PRECIS_ASSIGN_OR_RETURN(std::string text, read_file(request.document));
+  if (text.empty()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{} is empty: want a text to read", request.document.string())};
+  }
   PRECIS_TRY(require_utf8(text, request.document.string()));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
   PRECIS_TRY(validate(options.sampling, engine->info().vocab_size));
