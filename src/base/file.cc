@@ -142,6 +142,13 @@ Result<std::string> read_text_file(const std::filesystem::path& path, std::size_
 }
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+  // Renaming over a device or a pipe would replace it for every other program.
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    return Error{ErrorCode::kIo,
+                 path.string() + ": want a regular file or a new name, found something else there"};
+  }
   std::filesystem::path temporary = temporary_name(path);
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) return open_error(temporary, errno);

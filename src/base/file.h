@@ -64,7 +64,8 @@ class AtomicFile {
  public:
   /// Starts a replacement of `path`.
   ///
-  /// Errors    kNotFound — no such directory; kIo — the system refused
+  /// Errors    kNotFound — no such directory; kIo — `path` is a directory, device or pipe, or the
+  ///           system refused
   static Result<AtomicFile> create(const std::filesystem::path& path);
 
   AtomicFile(AtomicFile&& other) noexcept;

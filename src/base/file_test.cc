@@ -145,11 +145,23 @@ TEST_F(FileTest, FailedSyncLeavesTheOldFile) {
 }
 
 TEST_F(FileTest, RenameOntoADirectoryFailsCleanly) {
-  fs::create_directory(directory_ / "d");
   auto file = AtomicFile::create(directory_ / "d");
+  fs::create_directory(directory_ / "d");  // between the check and the rename
   ASSERT_TRUE(file->write(as_bytes("new")).ok());
   EXPECT_EQ(file->commit().error().code, ErrorCode::kIo);
   EXPECT_TRUE(fs::is_directory(directory_ / "d"));
+  EXPECT_EQ(n_entries(), 1u);
+}
+
+TEST_F(FileTest, WhatIsNoRegularFileIsNotReplaced) {
+  ASSERT_EQ(::mkfifo((directory_ / "pipe").c_str(), 0600), 0);
+  for (const fs::path& path : {directory_ / "pipe", directory_}) {
+    const auto file = AtomicFile::create(path);
+    ASSERT_FALSE(file.ok());
+    EXPECT_EQ(file.error().code, ErrorCode::kIo);
+    EXPECT_NE(file.error().message.find(path.string()), std::string::npos);
+  }
+  EXPECT_TRUE(fs::is_fifo(directory_ / "pipe"));
   EXPECT_EQ(n_entries(), 1u);
 }
 
