@@ -236,20 +236,32 @@ void check(const SelectArgs& args) {
 
 void check(const AttendArgs& args) {
   const std::int64_t n_tokens = args.q.n;
-  check_cube("q", args.q, n_tokens, args.q.planes, args.format.width());
-  check_cube("out", args.out, n_tokens, args.q.planes, args.q.cols);
+  const Channels key = args.key_channels();
+  const Channels value = args.value_channels();
+  for (const Channels& part : {key, value}) {
+    PRECIS_CHECK_LE(0, part.begin);
+    PRECIS_CHECK_LE(part.end(), args.format.width());
+  }
+  PRECIS_CHECK_LE(1, args.n_kv_heads);
+  PRECIS_CHECK_EQ(args.q.planes % args.n_kv_heads, 0);
+  check_cube("q", args.q, n_tokens, args.q.planes, key.count);
+  check_cube("out", args.out, n_tokens, args.q.planes, value.count);
   if (n_tokens > 0) PRECIS_CHECK(args.out.data != args.q.data);
   check_window(args.window, &args.format);
   if (!args.sink.empty()) check_span("sink", args.sink, args.q.planes);
-  check_rope(args.rope, n_tokens, args.q.cols);
-  if (n_tokens > 0) PRECIS_CHECK_EQ(args.rope.cos_sin.cols, args.format.rope);
-  if (!args.mass.empty()) check_mat("mass", args.mass, n_tokens, args.mass.cols);
+  if (args.rope.cos_sin.cols > 0) {
+    check_rope(args.rope, n_tokens, args.out.cols);
+    PRECIS_CHECK_EQ(args.rope.cos_sin.cols, args.format.rope);
+    PRECIS_CHECK_EQ(value.end(), args.format.width());  // only rotated channels are turned back
+  }
+  const std::int64_t n_lists = n_tokens * args.n_kv_heads;
+  if (!args.mass.empty()) check_mat("mass", args.mass, n_lists, args.mass.cols);
 
   const RowSelection& selection = args.selection;
   PRECIS_CHECK(selection.n_first.empty() || selection.listed.empty());
   if (!selection.n_first.empty()) check_span("n_first", selection.n_first, n_tokens);
   if (!selection.listed.empty()) {
-    check_mat("listed", selection.listed, n_tokens, selection.listed.cols);
+    check_mat("listed", selection.listed, n_lists, selection.listed.cols);
     check_kv_pool(args.compressed, args.format);
     if (!args.mass.empty()) PRECIS_CHECK_LE(selection.listed.cols, args.mass.cols);
   }

@@ -84,6 +84,17 @@ std::int64_t n_listed(Mat<const std::int32_t> listed) {
 struct RowCounts {
   double reads = 0;  // Σ over tokens
   double distinct = 0;
+
+  RowCounts& operator+=(const RowCounts& other) {
+    reads += other.reads;
+    distinct += other.distinct;
+    return *this;
+  }
+  RowCounts& operator*=(double n) {
+    reads *= n;
+    distinct *= n;
+    return *this;
+  }
 };
 
 RowCounts counts_of(std::span<const std::int32_t> n_first) {
@@ -231,18 +242,26 @@ Cost cost(const SelectArgs& a) {
   const RowCounts visible = counts_of(a.n_visible);
   const double n_heads = static_cast<double>(a.weights.cols);
   const double n_queries = static_cast<double>(a.weights.rows) * n_heads;
-  return {{.int8 = 2 * n_heads * a.format.width * visible.reads},
+  const double n_flop = 2 * n_heads * a.format.width * visible.reads;
+  FlopCount flop;
+  (a.format.storage == IndexStorage::kE2m1 ? flop.int8 : flop.fp8) = n_flop;
+  return {flop,
           (visible.distinct + n_queries) * a.format.row_bytes() + words(a.weights) + words(a.out)};
 }
 
 Cost cost(const AttendArgs& a) {
-  const RowCounts window = window_counts(a.window, a.q.n);
-  RowCounts compressed = counts_of(a.selection.n_first);
-  compressed.reads += static_cast<double>(n_listed(a.selection.listed));
-  compressed.distinct += static_cast<double>(n_distinct(a.selection.listed));
-  const double head_values = static_cast<double>(a.q.planes) * static_cast<double>(a.q.cols);
-  return {{.bf16 = 4 * head_values * (window.reads + compressed.reads)},
-          (window.distinct + compressed.distinct) * a.format.row_bytes() + 2 * words(a.q) +
+  const double n_kv_heads = a.n_kv_heads;
+  RowCounts rows = window_counts(a.window, a.q.n);
+  rows += counts_of(a.selection.n_first);
+  rows *= n_kv_heads;
+  for (int head = 0; head < a.n_kv_heads; ++head) {
+    const Mat<const std::int32_t> listed = a.of_kv_head(head).selection.listed;
+    rows += {static_cast<double>(n_listed(listed)), static_cast<double>(n_distinct(listed))};
+  }
+  const double row_flop =
+      2 * static_cast<double>(a.heads_per_kv_head()) * static_cast<double>(a.q.cols + a.out.cols);
+  return {{.bf16 = row_flop * rows.reads},
+          rows.distinct * a.format.row_bytes() + words(a.q) + words(a.out) +
               words(a.selection.listed) + words(a.rope.cos_sin) + words(a.mass)};
 }
 

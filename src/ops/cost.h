@@ -78,8 +78,8 @@ double stored_bytes(WeightFormat format, std::int64_t n_out, std::int64_t n_in);
 ///   index_query   T·Hi·(Di·log2 Di + 3·Dr) flop element; bytes T·(4·Hi·Di + 4·Dr + Hi·index row)
 ///   compress      8·R·w·(1+o) flop element a finished row; bytes 8·T·w·(1+o), the state written,
 ///                 the state read where a block ends, and the finished rows
-///   select        2·Hi·Di·Σ_t visible flop int8; bytes max_t visible·index row + queries + 4·T·K
-///   attend        4·H·Dh·Σ_t rows flop bf16; bytes distinct rows + 8·T·H·Dh
+///   select        2·Hi·Di·Σ_t visible flop int8 (fp8 with e4m3 keys); bytes max_t visible·index row + queries + 4·T·K
+///   attend        2·H·(Dk + Dv)·Σ_t rows flop bf16; bytes distinct rows + 4·T·H·(Dk + Dv)
 ///   route         2·T·E·D flop bf16; bytes w(gate) + 4·T·(D + 2·A)
 ///   experts       6·T·A·D·F flop of w1's class + 6·T·D·F of the shared expert's;
 ///                 bytes E·(1 − (1 − A/E)^T) experts, the expected number that uniform routing

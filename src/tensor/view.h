@@ -65,38 +65,75 @@ struct Cube {
 /// How the rotated channels of a KV row are kept: BF16 as released, F32 in the exact mode.
 enum class RopeStorage : std::uint8_t { kBf16, kF32 };
 
-/// One packed KV row: `nope` e4m3 codes in groups of 64, then `rope` rotated values; the group
-/// scales (one e8m0 byte each, padded) lie apart.  Released widths 448 + 64 give 576 + 8 bytes.
+/// How the other channels of a KV row are kept.
+enum class NopeStorage : std::uint8_t {
+  kE4m3Scales8,   // V4: groups of 64, e8m0 scales apart from the codes
+  kE4m3Scales32,  // V3.2: groups of 128, F32 scales right behind the codes
+  kBf16,          // MLA and the attentions before it
+};
+
+/// One packed KV row: `nope` channels, then `rope` rotated ones.
 ///
-/// Source    spec of FlashMLA's MODEL1 cache row; docs/kv_layout.md
+/// V4's scales (one byte a group, padded) lie apart; released widths 448 + 64 give 576 + 8 bytes.
+/// V3.2's row is one piece, 512 + 16 + 128 = 656 bytes; a BF16 row is its values alone.
+/// Source    spec of FlashMLA's MODEL1 and V3.2 cache rows; docs/kv_layout.md, docs/lineage.md
 struct KvRowFormat {
-  static constexpr int kGroup = 64;
+  static constexpr int kGroup = 64;  // of kE4m3Scales8
 
   int nope = 0;
   int rope = 0;
   RopeStorage rope_storage = RopeStorage::kBf16;
+  NopeStorage nope_storage = NopeStorage::kE4m3Scales8;
 
   int width() const { return nope + rope; }
-  int n_groups() const { return (nope + kGroup - 1) / kGroup; }
-  int data_bytes() const { return nope + rope * (rope_storage == RopeStorage::kBf16 ? 2 : 4); }
-  int scale_bytes() const { return padded(data_bytes() + n_groups()) - data_bytes(); }
+  int group() const { return nope_storage == NopeStorage::kE4m3Scales32 ? 128 : kGroup; }
+  int n_groups() const { return (nope + group() - 1) / group(); }
+  /// Bytes in front of the rotated channels: codes, and scales that lie behind them.
+  int nope_bytes() const {
+    switch (nope_storage) {
+      case NopeStorage::kE4m3Scales8: return nope;
+      case NopeStorage::kE4m3Scales32: return nope + 4 * n_groups();
+      case NopeStorage::kBf16: return 2 * nope;
+    }
+    return 0;
+  }
+  int data_bytes() const {
+    return nope_bytes() + rope * (rope_storage == RopeStorage::kBf16 ? 2 : 4);
+  }
+  int scale_bytes() const {
+    if (nope_storage != NopeStorage::kE4m3Scales8) return 0;
+    return padded(data_bytes() + n_groups()) - data_bytes();
+  }
   int row_bytes() const { return data_bytes() + scale_bytes(); }
 
  private:
   static int padded(int bytes) { return (bytes + 7) / 8 * 8; }
 };
 
-/// One packed index row: `width` e2m1 codes, two a byte (even channel in the low nibble), and one
-/// e8m0 scale per 32 channels.  Width 128 gives 64 + 4 bytes.
+enum class IndexStorage : std::uint8_t {
+  kE2m1,  // V4: two codes a byte (even channel in the low nibble), one e8m0 scale per 32 channels
+  kE4m3,  // V3.2: one code a byte, one F32 scale for the row
+};
+
+/// One packed index row.  Width 128 gives 64 + 4 bytes in V4 and 128 + 4 in V3.2.
 struct IndexRowFormat {
-  static constexpr int kGroup = 32;
+  static constexpr int kGroup = 32;  // of kE2m1
 
   int width = 0;
+  IndexStorage storage = IndexStorage::kE2m1;
 
-  int n_groups() const { return width / kGroup; }
-  int data_bytes() const { return width / 2; }
-  int scale_bytes() const { return n_groups(); }
+  int n_groups() const { return storage == IndexStorage::kE2m1 ? width / kGroup : 1; }
+  int data_bytes() const { return storage == IndexStorage::kE2m1 ? width / 2 : width; }
+  int scale_bytes() const { return storage == IndexStorage::kE2m1 ? n_groups() : 4; }
   int row_bytes() const { return data_bytes() + scale_bytes(); }
+};
+
+/// Part of a row's channels.
+struct Channels {
+  int begin = 0;
+  int count = 0;
+
+  int end() const { return begin + count; }
 };
 
 /// Packed rows in pages: each page holds `rows_per_page` data parts, then as many scale parts.
@@ -107,6 +144,8 @@ struct RowPool {
   int rows_per_page = 1;
   int data_bytes = 0;
   int scale_bytes = 0;
+  // Pages between the rows of one KV head and those of the next, where heads do not share rows.
+  std::int64_t head_pages = 0;
 
   std::byte* data(std::int64_t row) const {
     return pages[row / rows_per_page] + offset + row % rows_per_page * data_bytes;
@@ -114,6 +153,13 @@ struct RowPool {
   std::byte* scales(std::int64_t row) const {
     return pages[row / rows_per_page] + offset + std::int64_t{rows_per_page} * data_bytes +
            row % rows_per_page * scale_bytes;
+  }
+  /// The rows of KV head `head` alone.
+  RowPool of_head(std::int64_t head) const {
+    RowPool pool = *this;
+    pool.pages += head * head_pages;
+    pool.head_pages = 0;
+    return pool;
   }
 };
 
@@ -138,9 +184,10 @@ struct WindowRows {
 ///   window-only layers    both members empty
 ///   heavily compressed    n_first[t] = number of leading rows that token t reads
 ///   sparse                listed[t] = row numbers, -1 = none
+/// Of G KV heads each has a list of its own, in row t·G + g of `listed`.
 struct RowSelection {
   std::span<const std::int32_t> n_first;  // [T]
-  Mat<const std::int32_t> listed;         // [T, K]
+  Mat<const std::int32_t> listed;         // [T·G, K]
 };
 
 }  // namespace precis

@@ -38,9 +38,10 @@ struct AttendScratch {
   AttendScratch(Slices& slices, const AttendArgs& a, const AttendTask& task)
       : n_heads(task.n_heads),
         score_stride(kKvTileRows + (task.max_rows + 15) / 16 * 16 + kKvTileRows),
-        tile(slices, a.format),
+        tile(slices, a),
+        value_width(padded_width(a.out.cols)),
         scores(slices.take<float>(task.n_tokens * n_heads * score_stride)),
-        sums(slices.take<float>(task.n_tokens * n_heads * tile.width)),
+        sums(slices.take<float>(task.n_tokens * n_heads * value_width)),
         denominators(slices.take<float>(task.n_tokens * n_heads)) {}
 
   // Scores of the token's list, with room for a tile before and after it: whole vectors are stored
@@ -48,13 +49,14 @@ struct AttendScratch {
   float* head_scores(int i, int h) const {
     return scores + (i * n_heads + h) * score_stride + kKvTileRows;
   }
-  float* head_sums(int i, int h) const { return sums + (i * n_heads + h) * tile.width; }
+  float* head_sums(int i, int h) const { return sums + (i * n_heads + h) * value_width; }
 
   std::int64_t n_heads;
   std::int64_t score_stride;
   RowTile tile;
+  std::int64_t value_width;
   float* scores;        // [n_tokens][n_heads][score_stride]
-  float* sums;          // [n_tokens][n_heads][tile.width]
+  float* sums;          // [n_tokens][n_heads][value_width]
   float* denominators;  // [n_tokens][n_heads]
 };
 
@@ -79,8 +81,6 @@ std::int64_t n_selected_rows(const AttendArgs& a, std::int64_t t) {
   return std::count_if(listed.begin(), listed.end(), [](std::int32_t row) { return row >= 0; });
 }
 
-enum class Pass : std::uint8_t { kScores, kValues };
-
 // Calls use(TokenRows) for every token that reads rows of the tile just loaded.
 template <Pass kPass, class Use>
 void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile,
@@ -90,7 +90,7 @@ void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
   if (a.window.window == 0) return;
   for (std::int64_t p = begin; p < end; p += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - p));
-    for (int r = 0; r < n; ++r) load_tile_row(a.window.pool, a.window.slot(p + r), r, tile);
+    for (int r = 0; r < n; ++r) load_tile_row<kPass>(a.window.pool, a.window.slot(p + r), r, tile);
     if (kPass == Pass::kScores) transpose_tile(tile, n);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t position = a.window.step_begin + task.first_token + i;
@@ -110,7 +110,7 @@ void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile&
   const std::int64_t end = *std::max_element(n_first.begin(), n_first.end());
   for (std::int64_t row = 0; row < end; row += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - row));
-    for (int r = 0; r < n; ++r) load_tile_row(a.compressed, row + r, r, tile);
+    for (int r = 0; r < n; ++r) load_tile_row<kPass>(a.compressed, row + r, r, tile);
     if (kPass == Pass::kScores) transpose_tile(tile, n);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t n_token = std::min<std::int64_t>(n, n_first[i] - row);
@@ -136,7 +136,7 @@ void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
     };
     for (const std::int32_t row : a.selection.listed.row_span(t)) {
       if (row < 0) continue;
-      load_tile_row(a.compressed, row, n++, tile);
+      load_tile_row<kPass>(a.compressed, row, n++, tile);
       if (n == kKvTileRows) flush();
     }
     flush();
@@ -188,7 +188,7 @@ void score_token(const AttendArgs& a, const AttendTask& task, const AttendScratc
   constexpr int kRows = kScoreVecs * kStep;
   const std::int64_t width = a.q.cols;
   for (int r = rows.begin / kRows * kRows; r < rows.end; r += kRows) {
-    const float* columns = scratch.tile.columns + r;
+    const float* columns = scratch.tile.columns + scratch.tile.key.begin * kKvTileRows + r;
     int h = 0;
     for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
       score_rows<kHeadBlock>(
@@ -206,7 +206,7 @@ void score_token(const AttendArgs& a, const AttendTask& task, const AttendScratc
 // sums[h] += Σ_r weights[h][r]·rows[r] for kVecs vectors of channels, rows ascending.
 template <int kHeads, int kVecs>
 HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const float* rows,
-                         std::int64_t width, int n_rows, float* sums) {
+                         std::int64_t row_stride, int n_rows, std::int64_t width, float* sums) {
   const DF32 d;
   VF32 totals[kHeads][kVecs];
   for (int h = 0; h < kHeads; ++h) {
@@ -214,7 +214,9 @@ HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const
   }
   for (int r = 0; r < n_rows; ++r) {
     VF32 values[kVecs];
-    for (int v = 0; v < kVecs; ++v) values[v] = hn::Load(d, rows + r * width + v * kStep);
+    for (int v = 0; v < kVecs; ++v) {
+      values[v] = hn::LoadU(d, rows + r * row_stride + v * kStep);
+    }
     for (int h = 0; h < kHeads; ++h) {
       const auto weight = hn::Set(d, weights[h * weight_stride + r]);
       for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::MulAdd(weight, values[v], totals[h][v]);
@@ -227,32 +229,34 @@ HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const
 
 template <int kHeads>
 HWY_INLINE void add_channels(const float* weights, std::int64_t weight_stride, const float* rows,
-                             std::int64_t width, int n_rows, float* sums) {
+                             std::int64_t row_stride, int n_rows, std::int64_t width, float* sums) {
   std::int64_t c = 0;
   for (; c + kValueVecs * kStep <= width; c += kValueVecs * kStep) {
-    add_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, width, n_rows, sums + c);
+    add_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, row_stride, n_rows, width,
+                                 sums + c);
   }
   for (; c + 2 * kStep <= width; c += 2 * kStep) {
-    add_rows<kHeads, 2>(weights, weight_stride, rows + c, width, n_rows, sums + c);
+    add_rows<kHeads, 2>(weights, weight_stride, rows + c, row_stride, n_rows, width, sums + c);
   }
   for (; c < width; c += kStep) {
-    add_rows<kHeads, 1>(weights, weight_stride, rows + c, width, n_rows, sums + c);
+    add_rows<kHeads, 1>(weights, weight_stride, rows + c, row_stride, n_rows, width, sums + c);
   }
 }
 
 void add_token(const AttendTask& task, const AttendScratch& scratch, const TokenRows& rows) {
   const RowTile& tile = scratch.tile;
-  const float* values = tile.rows + rows.begin * tile.width;
+  const float* values = tile.rows + rows.begin * tile.width + tile.value.begin;
   const std::int64_t first = rows.offset + rows.begin;
   const int n = rows.end - rows.begin;
   int h = 0;
   for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
     add_channels<kHeadBlock>(scratch.head_scores(rows.token, h) + first, scratch.score_stride,
-                             values, tile.width, n, scratch.head_sums(rows.token, h));
+                             values, tile.width, n, scratch.value_width,
+                             scratch.head_sums(rows.token, h));
   }
   for (; h < task.n_heads; ++h) {
     add_channels<1>(scratch.head_scores(rows.token, h) + first, scratch.score_stride, values,
-                    tile.width, n, scratch.head_sums(rows.token, h));
+                    tile.width, n, scratch.value_width, scratch.head_sums(rows.token, h));
   }
 }
 
@@ -310,7 +314,7 @@ void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendScra
   const std::int64_t n = n_window + n_selected_rows(a, t);
   if (!a.mass.empty()) std::fill_n(a.mass.row(t), a.mass.cols, 0.0f);
   for (int h = 0; h < task.n_heads; ++h) {
-    std::fill_n(scratch.head_sums(i, h), scratch.tile.width, 0.0f);
+    std::fill_n(scratch.head_sums(i, h), scratch.value_width, 0.0f);
     float& denominator = scratch.denominators[i * task.n_heads + h];
     denominator = 0;
     if (n == 0) continue;
@@ -325,7 +329,7 @@ void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendScra
 void finish_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
                   int i) {
   const std::int64_t t = task.first_token + i;
-  const std::int64_t width = a.q.cols;
+  const std::int64_t width = a.out.cols;
   const int n_pairs = a.rope.n_pairs();
   for (int h = 0; h < task.n_heads; ++h) {
     const float* sums = scratch.head_sums(i, h);
@@ -337,6 +341,7 @@ void finish_token(const AttendArgs& a, const AttendTask& task, const AttendScrat
     }
     for (std::int64_t c = 0; c < width; ++c) out[c] = sums[c] / denominator;
     round_row(out, width, a.rounding);
+    if (n_pairs == 0) continue;
     float* rotated = out + width - 2 * n_pairs;
     rotate_pairs_back(rotated, n_pairs, a.rope.cos(t), a.rope.sin(t));
     round_row(rotated, 2 * n_pairs, a.rounding);
@@ -386,7 +391,7 @@ std::int64_t max_rows_of_a_token(const AttendArgs& a) {
 
 void CpuBackend::do_attend(const AttendArgs& a) {
   const std::int64_t n_tokens = a.q.n;
-  const std::int64_t n_heads = a.q.planes;
+  const std::int64_t n_heads = a.heads_per_kv_head();  // of one KV head, as every task
   if (n_tokens == 0 || n_heads == 0) return;
   const auto ceil_div = [](std::int64_t x, std::int64_t y) { return (x + y - 1) / y; };
   const std::int64_t max_rows = max_rows_of_a_token(a);
@@ -396,7 +401,8 @@ void CpuBackend::do_attend(const AttendArgs& a) {
   const std::int64_t task_tokens = std::clamp<std::int64_t>(
       std::min(kMaxTaskScores / (task_heads * (max_rows + 1)), ceil_div(n_tokens, 8)), 1,
       kMaxTaskTokens);
-  const std::int64_t n_head_blocks = ceil_div(n_heads, task_heads);
+  const std::int64_t n_kv_blocks = ceil_div(n_heads, task_heads);
+  const std::int64_t n_head_blocks = n_kv_blocks * a.n_kv_heads;
   const AttendTask largest{.n_tokens = static_cast<int>(task_tokens),
                            .n_heads = static_cast<int>(task_heads),
                            .max_rows = max_rows};
@@ -409,10 +415,12 @@ void CpuBackend::do_attend(const AttendArgs& a) {
         task.first_token = index / n_head_blocks * task_tokens;
         task.n_tokens =
             static_cast<int>(std::min<std::int64_t>(task_tokens, n_tokens - task.first_token));
-        task.first_head = static_cast<int>(index % n_head_blocks * task_heads);
-        task.n_heads =
-            static_cast<int>(std::min<std::int64_t>(task_heads, n_heads - task.first_head));
-        run(a, task, worker_scratch_[worker].get<std::byte>(scratch_bytes));
+        const std::int64_t kv_head = index % n_head_blocks / n_kv_blocks;
+        const std::int64_t first_head = index % n_kv_blocks * task_heads;
+        task.first_head = static_cast<int>(kv_head * n_heads + first_head);
+        task.n_heads = static_cast<int>(std::min<std::int64_t>(task_heads, n_heads - first_head));
+        run(a.of_kv_head(static_cast<int>(kv_head)), task,
+            worker_scratch_[worker].get<std::byte>(scratch_bytes));
       });
 }
 

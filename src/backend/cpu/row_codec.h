@@ -82,24 +82,50 @@ HWY_INLINE void decode_bf16(const std::byte* values, int n, float* out) {
   }
 }
 
-// Row `row` of the pool as format.width() floats.
-HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, std::int64_t row,
-                              float* out) {
+// Groups of e4m3 codes, each times scale_of(group).
+template <class ScaleOf>
+HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
+                                   const ScaleOf& scale_of, float* out) {
   const DF32 d;
   constexpr int kStep = static_cast<int>(kLanes);
-  const RowAddress address = locate_row(pool, row);
-  const auto* codes = reinterpret_cast<const std::uint8_t*>(address.data);
-  const auto* scales = reinterpret_cast<const std::uint8_t*>(address.scales);
-  for (int begin = 0; begin < format.nope; begin += KvRowFormat::kGroup) {
-    const int end = std::min(begin + KvRowFormat::kGroup, format.nope);
-    const float scale = decode_e8m0(scales[begin / KvRowFormat::kGroup]);
+  for (int begin = 0; begin < n; begin += group) {
+    const int end = std::min(begin + group, n);
+    const float scale = scale_of(begin / group);
     int c = begin;
     for (; c + kStep <= end; c += kStep) {
       hn::StoreU(hn::Mul(decode_e4m3_lanes(codes + c), hn::Set(d, scale)), d, out + c);
     }
     for (; c < end; ++c) out[c] = decode_e4m3(codes[c]) * scale;
   }
-  const std::byte* rotated = address.data + format.nope;
+}
+
+// Row `row` of the pool as format.width() floats, of which only `needed` have to be right.
+HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, std::int64_t row,
+                              const Channels& needed, float* out) {
+  const RowAddress address = locate_row(pool, row);
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(address.data);
+  if (format.nope_storage == NopeStorage::kE4m3Scales8) {
+    const auto* scales = reinterpret_cast<const std::uint8_t*>(address.scales);
+    decode_e4m3_groups(
+        codes, format.nope, KvRowFormat::kGroup, [&](int g) { return decode_e8m0(scales[g]); },
+        out);
+  } else if (format.nope_storage == NopeStorage::kE4m3Scales32) {
+    const std::byte* scales = address.data + format.nope;
+    const auto scale_of = [&](int g) {
+      float scale;
+      std::memcpy(&scale, scales + sizeof(scale) * g, sizeof(scale));
+      return scale;
+    };
+    decode_e4m3_groups(codes, format.nope, format.group(), scale_of, out);
+  } else {
+    // A long row holds keys and values, of which each pass needs one.
+    const int end = std::min(needed.end(), format.nope);
+    if (needed.begin < end) {
+      decode_bf16(address.data + 2 * needed.begin, end - needed.begin, out + needed.begin);
+    }
+    if (needed.end() <= format.nope) return;
+  }
+  const std::byte* rotated = address.data + format.nope_bytes();
   if (format.rope_storage == RopeStorage::kBf16) {
     decode_bf16(rotated, format.rope, out + format.nope);
   } else {

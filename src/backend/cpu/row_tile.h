@@ -9,6 +9,7 @@
 #include "backend/cpu/row_codec.h"
 #include "backend/cpu/simd.h"
 #include "backend/cpu/slices.h"
+#include "ops/attend.h"
 
 #if defined(PRECIS_CPU_ROW_TILE_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PRECIS_CPU_ROW_TILE_H_
@@ -31,31 +32,40 @@ inline std::int64_t padded_width(std::int64_t width) {
 }
 
 struct RowTile {
-  RowTile(Slices& slices, const KvRowFormat& row_format)
-      : format(row_format),
-        width(padded_width(row_format.width())),
-        rows(slices.take<float>(kKvTileRows * width)),
+  RowTile(Slices& slices, const AttendArgs& a)
+      : format(a.format),
+        key(a.key_channels()),
+        value(a.value_channels()),
+        width(padded_width(format.width())),
+        // Values are added in whole vectors from where they begin, which may pass the last row.
+        rows(slices.take<float>(kKvTileRows * width + kChannelPad)),
         columns(slices.take<float>(kKvTileRows * width)) {}
 
   KvRowFormat format;
+  Channels key;
+  Channels value;
   std::int64_t width;  // a multiple of kChannelPad; channels beyond the format's are zero
   float* rows;         // [kKvTileRows][width]
   float* columns;      // [width][kKvTileRows]
 };
 
+enum class Pass : std::uint8_t { kScores, kValues };
+
+// Row `row` of the pool as row `index` of the tile: the channels that the pass reads.
+template <Pass kPass>
 HWY_INLINE void load_tile_row(const RowPool& pool, std::int64_t row, int index,
                               const RowTile& tile) {
   float* out = tile.rows + index * tile.width;
-  decode_kv_row(tile.format, pool, row, out);
+  decode_kv_row(tile.format, pool, row, kPass == Pass::kScores ? tile.key : tile.value, out);
   std::fill(out + tile.format.width(), out + tile.width, 0.0f);
 }
 
-// Transposes the first n rows, rounded up to four; what that reads beyond n may be any value and
-// stays in its own lanes.
+// Transposes the keys of the first n rows, rounded up to four both ways; what that reads beyond may
+// be any value and stays in its own lanes and columns.
 HWY_INLINE void transpose_tile(const RowTile& tile, int n) {
 #if HWY_TARGET == HWY_SCALAR
   for (int r = 0; r < n; ++r) {
-    for (std::int64_t c = 0; c < tile.width; ++c) {
+    for (int c = tile.key.begin; c < tile.key.end(); ++c) {
       tile.columns[c * kKvTileRows + r] = tile.rows[r * tile.width + c];
     }
   }
@@ -72,7 +82,7 @@ HWY_INLINE void transpose_tile(const RowTile& tile, int n) {
   };
   for (int r = 0; r < n; r += 4) {
     const float* in = tile.rows + r * tile.width;
-    for (std::int64_t c = 0; c < tile.width; c += 4) {
+    for (std::int64_t c = tile.key.begin / 4 * 4; c < tile.key.end(); c += 4) {
       const auto a = hn::Load(d, in + c);
       const auto b = hn::Load(d, in + tile.width + c);
       const auto e = hn::Load(d, in + 2 * tile.width + c);
