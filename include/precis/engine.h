@@ -41,7 +41,8 @@ struct EngineOptions {
 
 /// What the opened model is, for display.
 struct ModelInfo {
-  std::string name;  // directory name
+  std::string name;               // directory name
+  std::uint64_t fingerprint = 0;  // of names, dtypes, shapes and a sample of the bytes
   int n_layers = 0;
   int n_window_layers = 0;
   int n_sparse_layers = 0;  // CSA

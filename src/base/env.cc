@@ -26,4 +26,8 @@ std::optional<std::string> env_cache_directory() {
   return std::nullopt;
 }
 
+std::optional<std::string> env_named(const std::string& name) {
+  return get(name.c_str());
+}
+
 }  // namespace precis

@@ -15,4 +15,7 @@ std::optional<std::string> env_model();
 /// XDG_CACHE_HOME, else $HOME/.cache: where measurements of this machine are kept.
 std::optional<std::string> env_cache_directory();
 
+/// A variable that the user names, such as the one with the key of a server; none if not set.
+std::optional<std::string> env_named(const std::string& name);
+
 }  // namespace precis

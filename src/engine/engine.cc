@@ -42,6 +42,7 @@ ModelInfo describe(const EngineOptions& options, const LoadedModel& loaded) {
   ModelInfo info;
   const auto path = options.model.lexically_normal();
   info.name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  info.fingerprint = loaded.model->tensors().fingerprint;
   info.n_layers = config.n_layers();
   info.n_window_layers = config.n_layers_of(LayerKind::kWindow);
   info.n_sparse_layers = config.n_layers_of(LayerKind::kSparse);

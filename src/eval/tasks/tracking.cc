@@ -1,0 +1,91 @@
+// RULER's variable tracking: one chain of assignments in noise; name every variable that ends up
+// with the value.  A short worked example stands in front, as in the public generator.
+#include <fmt/format.h>
+
+#include "eval/tasks/keys.h"
+#include "eval/tasks/lines.h"
+
+namespace precis {
+namespace {
+
+constexpr int kHops = 4;
+constexpr std::int64_t kExampleTokens = 400;  // of its noise; about 500 with its frame
+
+struct Chain {
+  std::string value;
+  std::vector<std::string> names;
+  std::vector<Needle> lines;
+};
+
+Chain make_chain(Draws& draws, int n_letters) {
+  Chain chain;
+  chain.value = number_value(draws, 5);
+  std::unordered_set<std::string> seen;
+  for (int i = 0; i <= kHops; ++i) {
+    chain.names.push_back(distinct(seen, draws, [&](Draws& d) {
+      std::string name;
+      for (int j = 0; j < n_letters; ++j) name += static_cast<char>('A' + d.below(26));
+      return name;
+    }));
+    const std::string& name = chain.names.back();
+    // The space at the end is the public generator's.
+    chain.lines.push_back({.text = i == 0 ? fmt::format("VAR {} = {}", name, chain.value)
+                                          : fmt::format("VAR {} = VAR {} ", name,
+                                                        chain.names[chain.names.size() - 2]),
+                           .value = {},
+                           .depth = 0,
+                           .phase = -1});
+  }
+  return chain;
+}
+
+constexpr std::string_view kInstruction =
+    "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n";
+
+EvalQuestion question_of(const Chain& chain) {
+  EvalQuestion question;
+  question.text =
+      fmt::format("Question: Find all variables that are assigned the value {} in the text above.",
+                  chain.value);
+  question.answer_prefix = fmt::format(
+      " Answer: According to the chain(s) of variable assignment in the text above, {} "
+      "variables are assigned the value {}, they are: ",
+      kHops + 1, chain.value);
+  question.references = chain.names;
+  question.allowance = 30;
+  return question;
+}
+
+void add_noise(const TaskInput& input, Draws& draws, const Chain& chain, std::int64_t n_tokens,
+               PromptText& text) {
+  text.add(kInstruction);
+  place_in_lines(
+      input.tokenizer, draws, n_tokens, chain.lines, [] { return std::string(kNoise); }, text);
+}
+
+}  // namespace
+
+EvalPrompt make_variable_tracking(const TaskInput& input) {
+  EvalPrompt prompt = input.prompt(EvalMetric::kContains);
+  Draws draws = input.draws();
+  PromptText text(input.tokenizer);
+
+  const Chain example = make_chain(draws, 3);
+  add_noise(input, draws, example, kExampleTokens, text);
+  const EvalQuestion solved = question_of(example);
+  text.add("\n" + solved.text + solved.answer_prefix);
+  for (const std::string& name : example.names) text.add(" " + name);
+  text.add("\n\n");
+
+  const Chain chain = make_chain(draws, 5);
+  prompt.questions.push_back(question_of(chain));
+  const auto n_instruction = static_cast<std::int64_t>(
+      input.tokenizer.encode(kInstruction, SpecialTokens::kAsText).size());
+  const std::int64_t room =
+      input.context_tokens(prompt.questions) - text.n_tokens() - n_instruction;
+  add_noise(input, draws, chain, room, text);
+  text.finish(prompt);
+  return prompt;
+}
+
+}  // namespace precis
