@@ -8,10 +8,12 @@
 // widening until the group ends.
 //
 // Included once per instruction set by foreach_target.h, hence the guard that toggles.
-#include <array>
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
@@ -34,8 +36,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr int kIndexTileRows = 128;  // 8 KiB of keys at width 64, 16 KiB at 128: stays in L1
 inline constexpr int kKeyShift = 12;
 inline constexpr int kGroupWords = IndexRowFormat::kGroup / 4;
-// Keys and queries both carry a factor 2.
-inline constexpr float kHalf = 0.5f;
+// Keys and queries both carry a factor 2, which the scales of the queries take off again.
+inline constexpr float kQuarter = 0.25f;
+// Between these scale bytes the product of two scales and a sum is a normal number: there, adding
+// exponent fields multiplies scales, and no score of a head is infinite or NaN.
+inline constexpr std::uint8_t kLowestPlainScale = 66;
+inline constexpr std::uint8_t kHighestPlainScale = 180;
 
 alignas(16) inline constexpr std::int8_t kDoubledE2m1[16] = {0, 1,  2,  3,  4,  6,  8,  12,
                                                              0, -1, -2, -3, -4, -6, -8, -12};
@@ -48,116 +54,248 @@ struct IndexTile {
   IndexTile(Slices& slices, const IndexRowFormat& format)
       : n_groups(format.n_groups()),
         packed(slices.take<std::uint32_t>(kIndexTileRows * format.width / 8)),
-        words(slices.take<std::uint32_t>(kIndexTileRows * format.width / 4)),
-        scale_bytes(slices.take<std::uint8_t>(kIndexTileRows * format.n_groups())),
         scales(slices.take<float>(kIndexTileRows * format.n_groups())) {}
 
   int n_groups;
-  std::uint32_t* packed;      // [width / 8][kIndexTileRows]
-  std::uint32_t* words;       // [width / 4][kIndexTileRows]
-  std::uint8_t* scale_bytes;  // [n_groups][kIndexTileRows]
-  float* scales;              // [n_groups][kIndexTileRows]
+  std::uint32_t* packed;  // [width / 8][kIndexTileRows]
+  float* scales;          // [n_groups][kIndexTileRows]
 };
 
+// Heads of a query that are scored together lie side by side: a block of B heads that begins at
+// row r has word w of head h at r · width / 4 + w · B + h, and its groups alike.
 struct IndexQueries {
   IndexQueries(Slices& slices, std::int64_t n_rows, const IndexRowFormat& format)
       : words(slices.take<std::int32_t>(n_rows * format.width / 4)),
         shifts(slices.take<std::int32_t>(n_rows * format.n_groups())),
-        scales(slices.take<float>(n_rows * format.n_groups())) {}
+        scales(slices.take<float>(n_rows * format.n_groups())),
+        exponents(slices.take<std::int32_t>(n_rows * format.n_groups())) {}
 
-  std::int32_t* words;   // [n_rows][width / 4]
-  std::int32_t* shifts;  // [n_rows][n_groups]: −kKeyShift·Σ q
-  float* scales;         // [n_rows][n_groups]
+  std::int32_t* words;      // [width / 4][B] a block
+  std::int32_t* shifts;     // [n_groups][B]: −kKeyShift·Σ q
+  float* scales;            // [n_groups][B], quartered
+  std::int32_t* exponents;  // [n_groups][B]: what `scales` adds to the bits of a float
 };
 
-HWY_INLINE void load_index_query(const IndexRowFormat& format, const std::byte* data,
-                                 const std::byte* scale_bytes, std::int64_t row,
-                                 const IndexQueries& out) {
-  const int n_groups = format.n_groups();
-  std::int8_t* bytes = reinterpret_cast<std::int8_t*>(out.words + row * format.width / 4);
-  for (int g = 0; g < n_groups; ++g) {
+HWY_INLINE bool is_plain_scale(std::byte scale) {
+  const auto byte = static_cast<std::uint8_t>(scale);
+  return byte >= kLowestPlainScale && byte <= kHighestPlainScale;
+}
+
+// Loads head `h` of the block of `n_block` heads that begins at row `block`.  Returns whether all
+// its scales are plain.
+HWY_INLINE bool load_index_query(const IndexRowFormat& format, const std::byte* data,
+                                 const std::byte* scale_bytes, std::int64_t block, int n_block,
+                                 int h, const IndexQueries& out) {
+  bool is_plain = true;
+  std::int32_t* words = out.words + block * format.width / 4 + h;
+  for (int g = 0; g < format.n_groups(); ++g) {
     int sum = 0;
     for (int i = g * IndexRowFormat::kGroup / 2; i < (g + 1) * IndexRowFormat::kGroup / 2; ++i) {
       const auto pair = static_cast<std::uint8_t>(data[i]);
-      std::int8_t* word = bytes + i / 4 * 8 + i % 4;
-      word[0] = kDoubledE2m1[pair & 0xf];
-      word[4] = kDoubledE2m1[pair >> 4];
-      sum += word[0] + word[4];
+      const std::int8_t even = kDoubledE2m1[pair & 0xf];
+      const std::int8_t odd = kDoubledE2m1[pair >> 4];
+      std::int32_t* even_word = words + i / 4 * 2 * n_block;
+      reinterpret_cast<std::int8_t*>(even_word)[i % 4] = even;
+      reinterpret_cast<std::int8_t*>(even_word + n_block)[i % 4] = odd;
+      sum += even + odd;
     }
-    out.shifts[row * n_groups + g] = -kKeyShift * sum;
-    out.scales[row * n_groups + g] = kHalf * decode_e8m0(static_cast<std::uint8_t>(scale_bytes[g]));
+    const float scale = kQuarter * decode_e8m0(static_cast<std::uint8_t>(scale_bytes[g]));
+    const std::int64_t at = block * format.n_groups() + g * n_block + h;
+    out.shifts[at] = -kKeyShift * sum;
+    out.scales[at] = scale;
+    out.exponents[at] = std::bit_cast<std::int32_t>(scale) - std::bit_cast<std::int32_t>(1.0f);
+    is_plain = is_plain && is_plain_scale(scale_bytes[g]);
   }
+  return is_plain;
 }
 
-// Nibble codes of packed words as shifted bytes: low nibbles to `even`, high ones to `odd`.
-HWY_INLINE void unpack_keys(const std::uint32_t* packed, std::uint32_t* even, std::uint32_t* odd) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int r = 0; r < kIndexTileRows; ++r) {
-    even[r] = odd[r] = 0;
-    for (int shift = 0; shift < 32; shift += 8) {
-      const std::uint32_t pair = packed[r] >> shift;
-      even[r] |= std::uint32_t{kShiftedE2m1[pair & 0xf]} << shift;
-      odd[r] |= std::uint32_t{kShiftedE2m1[pair >> 4 & 0xf]} << shift;
-    }
-  }
-#else
+struct KeyWords {
+  VI32 even;
+  VI32 odd;
+};
+
+// Nibble codes of packed words as shifted bytes.
+HWY_INLINE KeyWords unpack_keys(VU32 pairs) {
   const DU32 d;
-  const hn::Repartition<std::uint8_t, decltype(d)> d_u8;
-  const auto table = hn::LoadDup128(d_u8, kShiftedE2m1);
-  const auto nibble = hn::Set(d, 0x0f0f0f0fu);
-  for (int r = 0; r < kIndexTileRows; r += static_cast<int>(kLanes)) {
-    const auto pairs = hn::Load(d, packed + r);
-    const auto low = hn::BitCast(d_u8, hn::And(pairs, nibble));
-    const auto high = hn::BitCast(d_u8, hn::And(hn::ShiftRight<4>(pairs), nibble));
-    hn::Store(hn::BitCast(d, hn::TableLookupBytes(table, low)), d, even + r);
-    hn::Store(hn::BitCast(d, hn::TableLookupBytes(table, high)), d, odd + r);
+  const DI32 d_i32;
+#if HWY_TARGET == HWY_SCALAR
+  std::uint32_t even = 0;
+  std::uint32_t odd = 0;
+  for (int shift = 0; shift < 32; shift += 8) {
+    const std::uint32_t pair = hn::GetLane(pairs) >> shift;
+    even |= std::uint32_t{kShiftedE2m1[pair & 0xf]} << shift;
+    odd |= std::uint32_t{kShiftedE2m1[pair >> 4 & 0xf]} << shift;
   }
+  return {hn::BitCast(d_i32, hn::Set(d, even)), hn::BitCast(d_i32, hn::Set(d, odd))};
+#else
+  const hn::Repartition<std::uint8_t, DU32> d_u8;
+  const auto table = hn::LoadDup128(d_u8, kShiftedE2m1);
+#if HWY_TARGET == HWY_AVX3_DL
+  // The lookup among 64 bytes ignores the upper two bits of an index, and four copies of the table
+  // make it ignore the next two: nothing has to be masked.
+  return {VI32{_mm512_permutexvar_epi8(pairs.raw, table.raw)},
+          VI32{_mm512_permutexvar_epi8(hn::ShiftRight<4>(pairs).raw, table.raw)}};
+#else
+  const auto nibble = hn::Set(d, 0x0f0f0f0fu);
+  const auto low = hn::BitCast(d_u8, hn::And(pairs, nibble));
+  const auto high = hn::BitCast(d_u8, hn::And(hn::ShiftRight<4>(pairs), nibble));
+  return {hn::BitCast(d_i32, hn::TableLookupBytes(table, low)),
+          hn::BitCast(d_i32, hn::TableLookupBytes(table, high))};
+#endif
 #endif
 }
 
-// Half of each e8m0 scale, as decode_e8m0() reads it.
-HWY_INLINE void decode_half_scales(const std::uint8_t* bytes, float* out) {
-  const DF32 d;
-  const DU32 d_u32;
-  const hn::Rebind<std::uint8_t, DF32> d_u8;
-  for (int r = 0; r < kIndexTileRows; r += static_cast<int>(kLanes)) {
-    const auto byte = hn::PromoteTo(d_u32, hn::LoadU(d_u8, bytes + r));
-    // Byte 0 is 2^-127, a subnormal; byte 255 is NaN, where the shift alone gives infinity.
-    auto bits = hn::ShiftLeft<23>(byte);
-    bits = hn::IfThenElse(hn::Eq(byte, hn::Zero(d_u32)), hn::Set(d_u32, 0x00400000u), bits);
-    bits =
-        hn::IfThenElse(hn::Eq(byte, hn::Set(d_u32, kE8m0Nan)), hn::Set(d_u32, 0x7fc00000u), bits);
-    hn::Store(hn::Mul(hn::BitCast(d, bits), hn::Set(d, kHalf)), d, out + r);
+#if HWY_TARGET != HWY_SCALAR
+// 16 bytes of every kth row, one row in each 128-bit block.
+template <typename D>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const std::byte* rows, std::ptrdiff_t stride) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return hn::LoadU(d, reinterpret_cast<const std::uint32_t*>(rows));
+  } else {
+    const hn::Half<D> half;
+    constexpr auto kBlocks = static_cast<std::ptrdiff_t>(hn::MaxLanes(D()) / 8);
+    return hn::Combine(d, load_blocks(half, rows + kBlocks * stride, stride),
+                       load_blocks(half, rows, stride));
   }
 }
 
+// Four words of as many rows as a vector has lanes, to one vector a word.
+HWY_INLINE void transpose_words(const std::byte* rows, std::ptrdiff_t row_bytes,
+                                std::uint32_t* out) {
+  const DU32 d;
+  const hn::Repartition<std::uint64_t, DU32> d_u64;
+  const auto row_0 = load_blocks(d, rows, 4 * row_bytes);
+  const auto row_1 = load_blocks(d, rows + row_bytes, 4 * row_bytes);
+  const auto row_2 = load_blocks(d, rows + 2 * row_bytes, 4 * row_bytes);
+  const auto row_3 = load_blocks(d, rows + 3 * row_bytes, 4 * row_bytes);
+  const auto low_01 = hn::BitCast(d_u64, hn::InterleaveLower(d, row_0, row_1));
+  const auto low_23 = hn::BitCast(d_u64, hn::InterleaveLower(d, row_2, row_3));
+  const auto high_01 = hn::BitCast(d_u64, hn::InterleaveUpper(d, row_0, row_1));
+  const auto high_23 = hn::BitCast(d_u64, hn::InterleaveUpper(d, row_2, row_3));
+  const auto store = [&](auto words, int w) {
+    hn::StoreU(hn::BitCast(d, words), d, out + w * kIndexTileRows);
+  };
+  store(hn::InterleaveLower(d_u64, low_01, low_23), 0);
+  store(hn::InterleaveUpper(d_u64, low_01, low_23), 1);
+  store(hn::InterleaveLower(d_u64, high_01, high_23), 2);
+  store(hn::InterleaveUpper(d_u64, high_01, high_23), 3);
+}
+#endif
+
+// `run` rows that follow each other in memory to rows r, r + 1 … of the tile.
+HWY_INLINE void transpose_rows(const std::byte* data, int row_bytes, int run, int r,
+                               const IndexTile& tile) {
+  const int n_packed = row_bytes / 4;
+  int i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  constexpr int kRows = static_cast<int>(kLanes);
+  for (; i + kRows <= run; i += kRows) {
+    for (int w = 0; w < n_packed; w += 4) {
+      transpose_words(data + i * row_bytes + 4 * w, row_bytes,
+                      tile.packed + w * kIndexTileRows + r + i);
+    }
+  }
+#endif
+  for (; i < run; ++i) {
+    for (int w = 0; w < n_packed; ++w) {
+      std::memcpy(&tile.packed[w * kIndexTileRows + r + i], data + i * row_bytes + 4 * w,
+                  sizeof(std::uint32_t));
+    }
+  }
+}
+
+// Scales of kLanes rows whose bytes make one T a row, as if all were plain.
+template <typename T>
+HWY_INLINE void decode_plain_scales(const std::byte* scales, float* out) {
+  const DU32 d;
+  const hn::Rebind<T, DU32> d_row;
+  const auto loaded = hn::LoadU(d_row, reinterpret_cast<const T*>(scales));
+  VU32 rows;
+  if constexpr (sizeof(T) == sizeof(std::uint32_t)) {
+    rows = loaded;
+  } else {
+    rows = hn::PromoteTo(d, loaded);
+  }
+  const auto exponent = hn::Set(d, 0x7f800000u);
+  const auto store = [&](auto shifted, int g) {
+    hn::StoreU(hn::BitCast(DF32(), hn::And(shifted, exponent)), DF32(), out + g * kIndexTileRows);
+  };
+  store(hn::ShiftLeft<23>(rows), 0);
+  if constexpr (sizeof(T) >= 2) store(hn::ShiftLeft<15>(rows), 1);
+  if constexpr (sizeof(T) == 4) {
+    store(hn::ShiftLeft<7>(rows), 2);
+    store(hn::ShiftRight<1>(rows), 3);
+  }
+}
+
+HWY_INLINE bool all_plain_scales(const std::byte* scales, int n) {
+  const hn::Repartition<std::uint8_t, DU32> d;
+  constexpr int kBytes = static_cast<int>(hn::MaxLanes(d));
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(scales);
+  int i = 0;
+  for (; i + kBytes <= n; i += kBytes) {
+    const auto v = hn::LoadU(d, bytes + i);
+    const auto clamped =
+        hn::Min(hn::Max(v, hn::Set(d, kLowestPlainScale)), hn::Set(d, kHighestPlainScale));
+    if (!hn::AllTrue(d, hn::Eq(v, clamped))) return false;
+  }
+  for (; i < n; ++i) {
+    if (!is_plain_scale(scales[i])) return false;
+  }
+  return true;
+}
+
+// As transpose_rows(), the scales.  Returns whether all are plain.
+HWY_INLINE bool load_scales(const std::byte* scales, int run, int r, const IndexTile& tile) {
+  constexpr int kRows = static_cast<int>(kLanes);
+  const int n_groups = tile.n_groups;
+  const bool all_plain = all_plain_scales(scales, run * n_groups);
+  int i = 0;
+  if (all_plain && (n_groups == 1 || n_groups == 2 || n_groups == 4)) {
+    for (; i + kRows <= run; i += kRows) {
+      const std::byte* rows = scales + i * n_groups;
+      float* out = tile.scales + r + i;
+      if (n_groups == 1) decode_plain_scales<std::uint8_t>(rows, out);
+      if (n_groups == 2) decode_plain_scales<std::uint16_t>(rows, out);
+      if (n_groups == 4) decode_plain_scales<std::uint32_t>(rows, out);
+    }
+  }
+  for (; i < run; ++i) {
+    for (int g = 0; g < n_groups; ++g) {
+      tile.scales[g * kIndexTileRows + r + i] =
+          decode_e8m0(static_cast<std::uint8_t>(scales[i * n_groups + g]));
+    }
+  }
+  return all_plain;
+}
+
+// Asks for `run` rows from row `begin` of the pool, which lie in one page or on both sides of a
+// page's end; then the first part is enough.
+HWY_INLINE void prefetch_rows(const RowPool& pool, std::int64_t begin, int run) {
+  const auto prefetch = [](const std::byte* bytes, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; i += 64) hwy::Prefetch(bytes + i);
+  };
+  prefetch(pool.data(begin), std::int64_t{run} * pool.data_bytes);
+  prefetch(pool.scales(begin), std::int64_t{run} * pool.scale_bytes);
+}
+
 // Loads rows begin … begin + n − 1 of the pool, n <= kIndexTileRows.  What is left of the tile
-// keeps any value.
-HWY_INLINE void load_index_tile(const RowPool& pool, const IndexRowFormat& format,
-                                std::int64_t begin, int n, const IndexTile& tile) {
-  const int n_packed = format.width / 8;
+// keeps any value.  Rows before `end` that follow are asked for.  Returns whether every scale is
+// plain.
+HWY_INLINE bool load_index_tile(const RowPool& pool, std::int64_t begin, int n, std::int64_t end,
+                                const IndexTile& tile) {
+  bool all_plain = true;
   for (int r = 0; r < n;) {
     // One division per page, not per row.
     const std::int64_t in_page = (begin + r) % pool.rows_per_page;
     const int run = static_cast<int>(std::min<std::int64_t>(n - r, pool.rows_per_page - in_page));
-    const std::byte* data = pool.data(begin + r);
-    const std::byte* scales = pool.scales(begin + r);
-    for (int i = 0; i < run; ++i, ++r, data += pool.data_bytes, scales += pool.scale_bytes) {
-      for (int w = 0; w < n_packed; ++w) {
-        std::memcpy(&tile.packed[w * kIndexTileRows + r], data + 4 * w, sizeof(std::uint32_t));
-      }
-      for (int g = 0; g < tile.n_groups; ++g) {
-        tile.scale_bytes[g * kIndexTileRows + r] = static_cast<std::uint8_t>(scales[g]);
-      }
-    }
+    const std::int64_t next = begin + r + kIndexTileRows;
+    if (next + run <= end) prefetch_rows(pool, next, run);
+    transpose_rows(pool.data(begin + r), pool.data_bytes, run, r, tile);
+    all_plain = load_scales(pool.scales(begin + r), run, r, tile) && all_plain;
+    r += run;
   }
-  for (int w = 0; w < n_packed; ++w) {
-    std::uint32_t* words = tile.words + 2 * w * kIndexTileRows;
-    unpack_keys(tile.packed + w * kIndexTileRows, words, words + kIndexTileRows);
-  }
-  for (int g = 0; g < tile.n_groups; ++g) {
-    decode_half_scales(tile.scale_bytes + g * kIndexTileRows, tile.scales + g * kIndexTileRows);
-  }
+  return all_plain;
 }
 
 // Sums of byte products, one i32 lane per key row.

@@ -1,12 +1,16 @@
 // From vectors of scores to the list of the best rows.
 //
 // Included once per instruction set by foreach_target.h, hence the guard that toggles.
+#include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <type_traits>
 
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
 #include "backend/cpu/top_rows.h"
+#include "tensor/bf16.h"
 
 #if defined(PRECIS_CPU_SCORE_ORDER_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PRECIS_CPU_SCORE_ORDER_H_
@@ -20,28 +24,39 @@ namespace precis {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Scores as integers in the same order, NaN below every number.
-HWY_INLINE VI32 order_lanes(VF32 score) {
+// One bit for each lane that the bound does not rule out.
+HWY_INLINE std::uint64_t lanes_above(VF32 scores, VF32 bound) {
   const DF32 d;
-  const DI32 d_i32;
-  const auto bits = hn::BitCast(d_i32, hn::Add(score, hn::Zero(d)));  // −0 becomes +0
-  const auto order = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(d_i32, 0x7fffffff)));
-  const auto is_nan = hn::RebindMask(d_i32, hn::IsNaN(score));
-  return hn::IfThenElse(is_nan, hn::Set(d_i32, std::int32_t{-0x7fffffff - 1}), order);
+  std::conditional_t<(kLanes > 8), std::uint16_t, std::uint8_t> ruled_out = 0;
+  hn::StoreMaskBits(d, hn::Le(scores, bound), reinterpret_cast<std::uint8_t*>(&ruled_out));
+  return ~std::uint64_t{ruled_out} & ((std::uint64_t{1} << kLanes) - 1);
 }
 
-// Offers those of rows first_row … first_row + n − 1 that are not ruled out; n <= the lanes.
-inline HWY_NOINLINE void offer(VF32 score, float bound, Rounding rounding, std::int32_t first_row,
-                               int n, TopRows& best) {
+// Offers rows first_row … first_row + n − 1.  `scores` is aligned, and readable up to a whole
+// vector.
+HWY_INLINE void offer(const float* scores, int n, Rounding rounding, std::int32_t first_row,
+                      TopRows& best) {
   const DF32 d;
-  std::uint8_t ruled_out[8] = {};
-  hn::StoreMaskBits(d, hn::Le(score, hn::Set(d, bound)), ruled_out);
-  std::uint32_t lanes = ~(ruled_out[0] | std::uint32_t{ruled_out[1]} << 8) & ((1u << n) - 1);
-  HWY_ALIGN std::int32_t orders[kLanes];
-  hn::Store(order_lanes(round_as(score, rounding)), DI32(), orders);
-  for (; lanes != 0; lanes &= lanes - 1) {
-    const int i = std::countr_zero(lanes);
-    best.add(orders[i], first_row + i);
+  constexpr int kRows = static_cast<int>(kLanes);
+  // Rounding keeps the order: what is ruled out after it is ruled out before it.
+  const auto bound = hn::Set(d, best.bound(first_row));
+  auto all_out = hn::Le(hn::Load(d, scores), bound);
+  for (int i = kRows; i < n; i += kRows) {
+    all_out = hn::And(all_out, hn::Le(hn::Load(d, scores + i), bound));
+  }
+  if (HWY_LIKELY(hn::AllTrue(d, all_out))) return;
+  for (int word = 0; word < n; word += 64) {
+    std::uint64_t lanes = 0;
+    for (int i = word; i < std::min(n, word + 64); i += kRows) {
+      lanes |= lanes_above(hn::Load(d, scores + i), bound) << (i - word);
+    }
+    if (n - word < 64) lanes &= (std::uint64_t{1} << (n - word)) - 1;
+    for (; lanes != 0; lanes &= lanes - 1) {
+      const int i = word + std::countr_zero(lanes);
+      const float score =
+          rounding == Rounding::kBf16 ? precis::round_to_bf16(scores[i]) : scores[i];
+      best.add(score, first_row + i);
+    }
   }
 }
 

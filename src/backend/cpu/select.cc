@@ -4,10 +4,12 @@
 // Integer sums are exact, group scales are powers of two, and heads are added in ascending order,
 // so the cut into tiles and row chunks is free.  Byte and cycle counts: docs/kernels/cpu_select.md.
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
 #include "backend/cpu/backend.h"
+#include "backend/cpu/select_kernel.h"
 #include "backend/cpu/slices.h"
 #include "backend/cpu/top_rows.h"
 
@@ -18,6 +20,7 @@
 
 #include "backend/cpu/index_tile.h"
 #include "backend/cpu/row_math.h"
+#include "backend/cpu/score_order.h"
 #include "backend/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,44 +28,76 @@ namespace precis {
 namespace HWY_NAMESPACE {
 namespace {
 
-// 4 heads x 2 vectors of rows: per word 2 key loads and 4 broadcasts feed 8 products, and the 16
-// integer and float sums plus operands fit 32 registers.
+// 4 heads x 2 vectors of rows: per pair of words 2 key loads and 8 broadcasts feed 16 products, and
+// the 16 integer and float sums plus operands fit 32 registers.
 constexpr int kHeadBlock = 4;
 constexpr int kRowVecs = 2;
+constexpr int kBlockRows = kRowVecs * static_cast<int>(kLanes);
 
-// Adds heads head … head + kHeads − 1 of one query to the scores of 2 vectors of rows.
-template <int kHeads>
+// How the scales of a query and a key multiply: as floats, or, where all are plain, as exponents,
+// which leaves the multipliers to the products of bytes.
+enum class ScaleProduct : std::uint8_t { kFloat, kExponent };
+
+template <ScaleProduct kProduct>
+HWY_INLINE VF32 multiply_scales(float query, std::int32_t query_exponent, VF32 keys) {
+  const DF32 d;
+  if constexpr (kProduct == ScaleProduct::kFloat) {
+    return hn::Mul(hn::Set(d, query), keys);
+  } else {
+    const DI32 d_i32;
+    return hn::BitCast(d, hn::Add(hn::Set(d_i32, query_exponent), hn::BitCast(d_i32, keys)));
+  }
+}
+
+template <ScaleProduct kProduct>
+HWY_INLINE VF32 relu(VF32 dot) {
+  const DF32 d;
+  if constexpr (kProduct == ScaleProduct::kFloat) {
+    return hn::IfThenElse(hn::Lt(dot, hn::Zero(d)), hn::Zero(d), dot);  // NaN stays visible
+  } else {
+    const DI32 d_i32;
+    return hn::BitCast(d, hn::Max(hn::BitCast(d_i32, dot), hn::Zero(d_i32)));
+  }
+}
+
+// Adds the kHeads heads of a block, which begins at row `block` of the queries, to the scores of
+// two vectors of rows.
+template <int kHeads, ScaleProduct kProduct>
 HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& queries,
-                          std::int64_t query_row, const float* weights, VF32* scores) {
+                          std::int64_t block, const float* weights, VF32* scores) {
   const DI32 d_dot;
   const DF32 d;
   constexpr int kRows = static_cast<int>(kLanes);
-  const int n_words = tile.n_groups * kGroupWords;
+  constexpr int kGroupPairs = kGroupWords / 2;
+  const std::int32_t* words = queries.words + block * tile.n_groups * kGroupWords;
+  const std::int64_t groups = block * tile.n_groups;
   VF32 dots[kHeads][kRowVecs];
   for (auto& head : dots) head[0] = head[1] = hn::Zero(d);
-  for (int g = 0; g < tile.n_groups; ++g) {
+  for (int g = 0; g < tile.n_groups; ++g, words += kGroupWords * kHeads) {
+    const std::int32_t* shifts = queries.shifts + groups + g * kHeads;
     DotSum sums[kHeads][kRowVecs];
-    for (int h = 0; h < kHeads; ++h) {
-      sums[h][0] = sums[h][1] =
-          start_dot(d_dot, queries.shifts[(query_row + h) * tile.n_groups + g]);
-    }
-    const std::uint32_t* group_words = tile.words + g * kGroupWords * kIndexTileRows + row;
-    for (int w = 0; w < kGroupWords; ++w) {
-      const std::uint32_t* words = group_words + w * kIndexTileRows;
-      const auto keys_0 = hn::BitCast(d_dot, hn::Load(DU32(), words));
-      const auto keys_1 = hn::BitCast(d_dot, hn::Load(DU32(), words + kRows));
+    for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = start_dot(d_dot, shifts[h]);
+    const std::uint32_t* packed = tile.packed + g * kGroupPairs * kIndexTileRows + row;
+    HWY_UNROLL(kGroupPairs)
+    for (int pair = 0; pair < kGroupPairs; ++pair) {
+      const KeyWords keys_0 = unpack_keys(hn::Load(DU32(), packed + pair * kIndexTileRows));
+      const KeyWords keys_1 = unpack_keys(hn::Load(DU32(), packed + pair * kIndexTileRows + kRows));
       for (int h = 0; h < kHeads; ++h) {
-        const auto query =
-            hn::Set(d_dot, queries.words[(query_row + h) * n_words + g * kGroupWords + w]);
-        sums[h][0] = add_dot(sums[h][0], keys_0, query);
-        sums[h][1] = add_dot(sums[h][1], keys_1, query);
+        const auto even = hn::Set(d_dot, words[2 * pair * kHeads + h]);
+        sums[h][0] = add_dot(sums[h][0], keys_0.even, even);
+        sums[h][1] = add_dot(sums[h][1], keys_1.even, even);
+        const auto odd = hn::Set(d_dot, words[(2 * pair + 1) * kHeads + h]);
+        sums[h][0] = add_dot(sums[h][0], keys_0.odd, odd);
+        sums[h][1] = add_dot(sums[h][1], keys_1.odd, odd);
       }
     }
-    const float* scales = tile.scales + g * kIndexTileRows + row;
+    const float* key_scales = tile.scales + g * kIndexTileRows + row;
+    const float* scales = queries.scales + groups + g * kHeads;
+    const std::int32_t* exponents = queries.exponents + groups + g * kHeads;
     for (int h = 0; h < kHeads; ++h) {
-      const auto query_scale = hn::Set(d, queries.scales[(query_row + h) * tile.n_groups + g]);
       for (int v = 0; v < kRowVecs; ++v) {
-        const auto scale = hn::Mul(query_scale, hn::Load(d, scales + v * kRows));
+        const VF32 scale =
+            multiply_scales<kProduct>(scales[h], exponents[h], hn::Load(d, key_scales + v * kRows));
         const auto dot = hn::ConvertTo(d, finish_dot(d_dot, sums[h][v]));
         dots[h][v] = hn::MulAdd(dot, scale, dots[h][v]);
       }
@@ -70,33 +105,9 @@ HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& qu
   }
   for (int h = 0; h < kHeads; ++h) {
     for (int v = 0; v < kRowVecs; ++v) {
-      const auto is_negative = hn::Lt(dots[h][v], hn::Zero(d));
-      const auto relu = hn::IfThenElse(is_negative, hn::Zero(d), dots[h][v]);  // NaN stays visible
-      scores[v] = hn::MulAdd(hn::Set(d, weights[h]), relu, scores[v]);
+      scores[v] = hn::MulAdd(hn::Set(d, weights[h]), relu<kProduct>(dots[h][v]), scores[v]);
     }
   }
-}
-
-// Scores as integers in the same order, NaN below every number.
-HWY_INLINE VI32 order_lanes(VF32 score) {
-  const DF32 d;
-  const DI32 d_i32;
-  const auto bits = hn::BitCast(d_i32, hn::Add(score, hn::Zero(d)));  // −0 becomes +0
-  const auto order = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(d_i32, 0x7fffffff)));
-  const auto is_nan = hn::RebindMask(d_i32, hn::IsNaN(score));
-  return hn::IfThenElse(is_nan, hn::Set(d_i32, std::int32_t{-0x7fffffff - 1}), order);
-}
-
-// Offers rows first_row … first_row + n − 1 to the list; n <= the lanes.
-HWY_INLINE void offer(VI32 order, std::int32_t first_row, int n, TopRows& best) {
-  const DI32 d;
-  if (!best.accepts_all()) {
-    const auto passes = hn::Gt(order, hn::Set(d, best.threshold()));
-    if (HWY_LIKELY(hn::AllFalse(d, passes))) return;
-  }
-  HWY_ALIGN std::int32_t orders[kLanes];
-  hn::Store(order, d, orders);
-  for (int i = 0; i < n; ++i) best.add(orders[i], first_row + i);
 }
 
 struct QueryTile {
@@ -112,39 +123,42 @@ struct QueryTile {
   float* weights;        // [n_tokens][Hi]
 };
 
-// Scores rows [begin, end) for one token of the tile.
-HWY_INLINE void score_token(const SelectArgs& a, const IndexTile& tile, std::int64_t tile_begin,
-                            int n_rows, const QueryTile& query_tile, int i, TopRows& best) {
+// Scores of the tile's first n_rows rows, and any value up to a whole block, for token i.
+template <ScaleProduct kProduct>
+HWY_INLINE void score_token(const IndexTile& tile, int n_rows, const QueryTile& query_tile,
+                            int n_heads, int i, float* out) {
   const DF32 d;
-  constexpr int kRows = static_cast<int>(kLanes);
-  const int n_heads = static_cast<int>(a.weights.cols);
   const std::int64_t query_row = std::int64_t{i} * n_heads;
   const float* weights = query_tile.weights + query_row;
-  for (int row = 0; row < n_rows; row += kRowVecs * kRows) {
+  for (int row = 0; row < n_rows; row += kBlockRows) {
     VF32 scores[kRowVecs] = {hn::Zero(d), hn::Zero(d)};
     int h = 0;
     for (; h + kHeadBlock <= n_heads; h += kHeadBlock) {
-      add_heads<kHeadBlock>(tile, row, query_tile.queries, query_row + h, weights + h, scores);
+      add_heads<kHeadBlock, kProduct>(tile, row, query_tile.queries, query_row + h, weights + h,
+                                      scores);
     }
     for (; h < n_heads; ++h) {
-      add_heads<1>(tile, row, query_tile.queries, query_row + h, weights + h, scores);
+      add_heads<1, kProduct>(tile, row, query_tile.queries, query_row + h, weights + h, scores);
     }
     for (int v = 0; v < kRowVecs; ++v) {
-      const int first = row + v * kRows;
-      if (first >= n_rows) break;
-      if (a.rounding == Rounding::kBf16) scores[v] = round_to_bf16(scores[v]);
-      offer(order_lanes(scores[v]), static_cast<std::int32_t>(tile_begin + first),
-            std::min(kRows, n_rows - first), best);
+      hn::Store(scores[v], d, out + row + v * static_cast<int>(kLanes));
     }
   }
 }
 
-void load_queries(const SelectArgs& a, const QueryTile& tile) {
+// Returns whether every scale is plain.
+bool load_queries(const SelectArgs& a, const QueryTile& tile) {
   const std::int64_t n_heads = a.weights.cols;
   const std::int64_t first = tile.first_token * n_heads;
+  bool all_plain = true;
   for (std::int64_t r = 0; r < tile.n_tokens * n_heads; ++r) {
-    load_index_query(a.format, a.queries.data(first + r), a.queries.scales(first + r), r,
-                     tile.queries);
+    const std::int64_t head = r % n_heads;
+    const bool in_block = head < n_heads / kHeadBlock * kHeadBlock;
+    const int h = in_block ? static_cast<int>(head % kHeadBlock) : 0;
+    const bool is_plain =
+        load_index_query(a.format, a.queries.data(first + r), a.queries.scales(first + r), r - h,
+                         in_block ? kHeadBlock : 1, h, tile.queries);
+    all_plain = all_plain && is_plain;
   }
   for (int i = 0; i < tile.n_tokens; ++i) {
     const float* weights = a.weights.row(tile.first_token + i);
@@ -153,19 +167,34 @@ void load_queries(const SelectArgs& a, const QueryTile& tile) {
     }
   }
   round_row(tile.weights, tile.n_tokens * n_heads, a.rounding);
+  return all_plain;
+}
+
+// Scores the n rows of a loaded tile, which begins at row `begin`, for every token.
+template <ScaleProduct kProduct>
+void score_tile(const SelectArgs& a, const IndexTile& tile, std::int64_t begin, int n,
+                const QueryTile& query_tile, TopRows* best) {
+  HWY_ALIGN float scores[kIndexTileRows];
+  const int n_heads = static_cast<int>(a.weights.cols);
+  for (int i = 0; i < query_tile.n_tokens; ++i) {
+    const std::int64_t n_visible = a.n_visible[query_tile.first_token + i] - begin;
+    if (n_visible <= 0) continue;
+    const int n_rows = static_cast<int>(std::min<std::int64_t>(n, n_visible));
+    score_token<kProduct>(tile, n_rows, query_tile, n_heads, i, scores);
+    offer(scores, n_rows, a.rounding, static_cast<std::int32_t>(begin), best[i]);
+  }
 }
 
 // Streams rows [begin, end) past the tile's queries.
-void select_rows(const SelectArgs& a, const QueryTile& query_tile, std::int64_t begin,
-                 std::int64_t end, const IndexTile& tile, TopRows* best) {
+void select_rows(const SelectArgs& a, const QueryTile& query_tile, bool plain_queries,
+                 std::int64_t begin, std::int64_t end, const IndexTile& tile, TopRows* best) {
   for (std::int64_t row = begin; row < end; row += kIndexTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kIndexTileRows, end - row));
-    load_index_tile(a.keys, a.format, row, n, tile);
-    for (int i = 0; i < query_tile.n_tokens; ++i) {
-      const std::int64_t n_visible = a.n_visible[query_tile.first_token + i] - row;
-      if (n_visible <= 0) continue;
-      score_token(a, tile, row, static_cast<int>(std::min<std::int64_t>(n, n_visible)), query_tile,
-                  i, best[i]);
+    const bool plain_keys = load_index_tile(a.keys, row, n, end, tile);
+    if (plain_keys && plain_queries) {
+      score_tile<ScaleProduct::kExponent>(a, tile, row, n, query_tile, best);
+    } else {
+      score_tile<ScaleProduct::kFloat>(a, tile, row, n, query_tile, best);
     }
   }
 }
@@ -179,8 +208,8 @@ void select_task(const SelectArgs& a, std::int64_t first, int n, std::int64_t be
   Slices slices(scratch);
   const IndexTile tile(slices, a.format);
   const QueryTile query_tile(slices, a, first, n);
-  load_queries(a, query_tile);
-  select_rows(a, query_tile, begin, end, tile, best);
+  const bool plain_queries = load_queries(a, query_tile);
+  select_rows(a, query_tile, plain_queries, begin, end, tile, best);
 }
 
 std::size_t select_scratch_bytes(const SelectArgs& a, int n_tokens) {
@@ -222,6 +251,10 @@ SelectPlan plan_select(std::int64_t n_tokens, std::int64_t n_rows) {
   return {static_cast<int>(tile), ceil_div(n_tokens, tile), n_rows, 1};
 }
 
+SelectKernel e2m1_select_kernel(Isa isa) {
+  return {PRECIS_CPU_ENTRY(isa, select_task), PRECIS_CPU_ENTRY(isa, select_scratch_bytes)};
+}
+
 }  // namespace
 
 void CpuBackend::do_select(const SelectArgs& a) {
@@ -230,46 +263,45 @@ void CpuBackend::do_select(const SelectArgs& a) {
   if (n_tokens == 0 || k == 0) return;
   const std::int64_t n_rows = *std::max_element(a.n_visible.begin(), a.n_visible.end());
   const SelectPlan plan = plan_select(n_tokens, n_rows);
-  const auto task = PRECIS_CPU_ENTRY(isa_, select_task);
-  const std::size_t scratch_bytes =
-      PRECIS_CPU_ENTRY(isa_, select_scratch_bytes)(a, plan.tile_tokens);
+  const SelectKernel kernel =
+      a.format.storage == IndexStorage::kE4m3 ? e4m3_select_kernel(isa_) : e2m1_select_kernel(isa_);
+  const std::size_t scratch_bytes = kernel.scratch_bytes(a, plan.tile_tokens);
   const std::size_t capacity = TopRows::capacity(k, n_rows);
 
-  // One list per worker and token of a tile, or per row chunk and token where rows are cut.
-  const std::int64_t n_list_sets = std::max<std::int64_t>(plan.n_chunks, threads_.n_threads());
-  const auto n_lists = static_cast<std::size_t>(n_list_sets * plan.tile_tokens);
+  // One list per worker and token of a tile.
+  const int n_workers = threads_.n_threads();
+  const auto n_lists = static_cast<std::size_t>(n_workers) * plan.tile_tokens;
   auto* entries = result_scratch_.get<std::uint64_t>(n_lists * capacity);
   std::vector<TopRows> lists(n_lists);
-  const auto start_lists = [&](std::int64_t set) {
-    TopRows* best = lists.data() + set * plan.tile_tokens;
+  const auto lists_of = [&](int worker) { return lists.data() + worker * plan.tile_tokens; };
+  const auto start_lists = [&](int worker) {
     for (int i = 0; i < plan.tile_tokens; ++i) {
-      best[i] = TopRows({entries + (set * plan.tile_tokens + i) * capacity, capacity}, k);
+      const std::size_t list = worker * plan.tile_tokens + i;
+      lists[list] = TopRows({entries + list * capacity, capacity}, k);
     }
-    return best;
   };
 
   if (plan.n_tiles > 1) {
     threads_.parallel_for(plan.n_tiles, 1, [&](std::int64_t tile, std::int64_t, int worker) {
       const std::int64_t first = tile * plan.tile_tokens;
       const int n = static_cast<int>(std::min<std::int64_t>(plan.tile_tokens, n_tokens - first));
-      TopRows* best = start_lists(worker);
       const auto visible = a.n_visible.subspan(first, n);
       const std::int64_t end = *std::max_element(visible.begin(), visible.end());
-      task(a, first, n, 0, end, worker_scratch_[worker].get<std::byte>(scratch_bytes), best);
+      TopRows* best = lists_of(worker);
+      start_lists(worker);
+      kernel.run(a, first, n, 0, end, worker_scratch_[worker].get<std::byte>(scratch_bytes), best);
       for (int i = 0; i < n; ++i) best[i].finish(a.out.row_span(first + i));
     });
     return;
   }
+  for (int worker = 0; worker < n_workers; ++worker) start_lists(worker);
   threads_.parallel_for(plan.n_chunks, 1, [&](std::int64_t chunk, std::int64_t, int worker) {
     const std::int64_t begin = chunk * plan.chunk_rows;
-    task(a, 0, plan.tile_tokens, begin, std::min(begin + plan.chunk_rows, n_rows),
-         worker_scratch_[worker].get<std::byte>(scratch_bytes), start_lists(chunk));
+    kernel.run(a, 0, plan.tile_tokens, begin, std::min(begin + plan.chunk_rows, n_rows),
+               worker_scratch_[worker].get<std::byte>(scratch_bytes), lists_of(worker));
   });
-  if (plan.n_chunks == 0) start_lists(0);
   for (int i = 0; i < plan.tile_tokens; ++i) {
-    for (std::int64_t chunk = 1; chunk < plan.n_chunks; ++chunk) {
-      lists[i].merge(lists[chunk * plan.tile_tokens + i]);
-    }
+    for (int worker = 1; worker < n_workers; ++worker) lists[i].merge(lists_of(worker)[i]);
     lists[i].finish(a.out.row_span(i));
   }
 }

@@ -116,20 +116,17 @@ void score_token(const SelectArgs& a, const KeyTile& keys, std::int64_t tile_beg
   const DF32 d;
   constexpr int kRows = static_cast<int>(kLanes);
   const std::int64_t end = head + a.weights.cols;
+  HWY_ALIGN float tile_scores[kTileRows];
   for (int row = 0; row < n; row += kRowVecs * kRows) {
-    const float bound = best.bound(static_cast<std::int32_t>(tile_begin + row));
     VF32 scores[kRowVecs] = {hn::Zero(d), hn::Zero(d)};
     std::int64_t h = head;
     for (; h + kHeadBlock <= end; h += kHeadBlock) {
       add_heads<kHeadBlock>(keys, row, queries, h, scores);
     }
     for (; h < end; ++h) add_heads<1>(keys, row, queries, h, scores);
-    for (int v = 0; v < kRowVecs && row + v * kRows < n; ++v) {
-      const int first = row + v * kRows;
-      offer(scores[v], bound, a.rounding, static_cast<std::int32_t>(tile_begin + first),
-            std::min(kRows, n - first), best);
-    }
+    for (int v = 0; v < kRowVecs; ++v) hn::Store(scores[v], d, tile_scores + row + v * kRows);
   }
+  offer(tile_scores, n, a.rounding, static_cast<std::int32_t>(tile_begin), best);
 }
 
 }  // namespace

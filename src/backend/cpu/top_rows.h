@@ -6,14 +6,17 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 
 namespace precis {
 
-/// Scores come as integers of the same order ("score order"), NaN below every number.
+/// Scores of equal value tie whatever their sign of zero; NaN is below every number.
 class TopRows {
  public:
   /// Entries that a selection of k rows among at most `n_rows` works in.
@@ -26,11 +29,16 @@ class TopRows {
   TopRows(std::span<std::uint64_t> entries, std::int64_t k)
       : entries_(entries), k_(static_cast<std::size_t>(k)) {}
 
-  bool accepts_all() const { return worst_kept_ == 0; }
-  /// Where not accepts_all(), a row that comes later enters only with a score order above this.
-  std::int32_t threshold() const { return order_of(worst_kept_); }
+  /// Rows from `first_row` on enter only with a score above this, before rounding to bf16 as after;
+  /// NaN rules nothing out.
+  float bound(std::int32_t first_row) const {
+    const std::int32_t worst = order_of(worst_kept_);
+    if (first_row > row_of(worst_kept_) || worst == kNanOrder) return score_of(worst);
+    // Some of the rows win a tie, also one that rounding makes: one step of bf16 lower.
+    return score_of(worst - 0x10000);
+  }
 
-  void add(std::int32_t order, std::int32_t row) { add(entry(order, row)); }
+  void add(float score, std::int32_t row) { add(entry(score, row)); }
 
   /// Takes over the candidates of a list of other rows.
   void merge(const TopRows& other) {
@@ -45,10 +53,17 @@ class TopRows {
   }
 
  private:
-  static constexpr std::int64_t kSlack = 256;  // so that a small K does not tighten at every row
+  static constexpr std::int64_t kSlack = 32;  // so that a small K does not tighten at every row
+
+  // Scores as integers of the same order; their bits, since it is its own inverse.
+  static constexpr std::int32_t kNanOrder = std::numeric_limits<std::int32_t>::min();
+  static std::int32_t flip_negative(std::int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
+  static float score_of(std::int32_t order) { return std::bit_cast<float>(flip_negative(order)); }
 
   // One number that orders by score ascending, then row descending: the greatest is the best.
-  static std::uint64_t entry(std::int32_t order, std::int32_t row) {
+  static std::uint64_t entry(float score, std::int32_t row) {
+    const auto bits = std::bit_cast<std::int32_t>(score + 0.0f);  // −0 becomes +0
+    const std::int32_t order = std::isnan(score) ? kNanOrder : flip_negative(bits);
     const std::uint32_t high = static_cast<std::uint32_t>(order) ^ 0x80000000u;
     return std::uint64_t{high} << 32 | ~static_cast<std::uint32_t>(row);
   }
