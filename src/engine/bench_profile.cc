@@ -9,7 +9,6 @@
 #include "precis/bench.h"
 
 #include "base/threads.h"
-#include "engine/bench_machine.h"
 #include "engine/bench_prompt.h"
 #include "engine/bench_timed.h"
 #include "engine/engine_impl.h"
@@ -20,16 +19,6 @@ namespace precis {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// The rates by which operations are judged; none without a machine.
-Result<TimedBackend::PeakFn> peaks_of(const std::optional<Machine>& machine, const std::string& isa,
-                                      int n_threads) {
-  if (!machine) return TimedBackend::PeakFn{};
-  PRECIS_TRY(peak_of(*machine, isa, n_threads, 0));
-  return TimedBackend::PeakFn{[machine = *machine, isa, n_threads](double n_bytes) {
-    return peak_of(machine, isa, n_threads, n_bytes).value();
-  }};
-}
 
 void add(Profile& sum, const Profile& part) {
   sum.n_tokens += part.n_tokens;
@@ -100,7 +89,9 @@ Result<StepProfile> profile_step(const ProfileOptions& options,
     timed = backend.get();
     return backend;
   };
-  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options.engine, chunk_tokens, wrap));
+  EngineOptions engine = options.engine;
+  PRECIS_ASSIGN_OR_RETURN(engine.backend, timed_backend_name(engine.backend));
+  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(engine, chunk_tokens, wrap));
   StepProfile profile;
   profile.context = options.context;
   profile.chunk_tokens = chunk_tokens;

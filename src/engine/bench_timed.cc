@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/bench_machine.h"
+
 namespace precis {
 namespace {
 
@@ -43,6 +45,15 @@ std::string label_of(const CompressArgs& a) {
 }
 
 }  // namespace
+
+Result<TimedBackend::PeakFn> peaks_of(const std::optional<Machine>& machine, const std::string& isa,
+                                      int n_threads) {
+  if (!machine) return TimedBackend::PeakFn{};
+  PRECIS_TRY(peak_of(*machine, isa, n_threads, 0));
+  return TimedBackend::PeakFn{[machine = *machine, isa, n_threads](double n_bytes) {
+    return peak_of(machine, isa, n_threads, n_bytes).value();
+  }};
+}
 
 template <typename Args, typename Call>
 void TimedBackend::timed(const std::string& label, const Args& args, const Call& call) {

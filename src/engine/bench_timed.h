@@ -4,15 +4,30 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "precis/bench.h"
+#include "precis/status.h"
 
 #include "ops/backend.h"
 #include "ops/cost.h"
 
 namespace precis {
+
+/// The backend to be timed for a user's `name`: "auto" is the fastest whose memory the host reads.
+///
+/// Errors    kUnsupported — "cuda": its calls return before their work is done, and costs depend on
+///           selections in its memory
+inline Result<std::string> timed_backend_name(const std::string& name) {
+  if (name == "cuda") {
+    return Error{ErrorCode::kUnsupported,
+                 "backend: want cpu or ref, whose operations can be timed one by one, found cuda "
+                 "(bench/gpu.sh measures that)"};
+  }
+  return name == "auto" ? std::string("cpu") : name;
+}
 
 /// Hands every call to `inner` and keeps time, cost and bound by label: the operation, and where
 /// one name stands for different work, its shape or kind of layer.
@@ -78,5 +93,11 @@ class TimedBackend final : public Backend {
   std::map<std::string, OpProfile> profiles_;
   double bookkeeping_s_ = 0;
 };
+
+/// The rates by which operations are judged; none without a machine.
+///
+/// Errors    as peak_of
+Result<TimedBackend::PeakFn> peaks_of(const std::optional<Machine>& machine, const std::string& isa,
+                                      int n_threads);
 
 }  // namespace precis
