@@ -72,6 +72,7 @@ struct EvalOptions {
   std::string haystack_name;  // as reports call it
   std::string document;       // the user's own text, for tasks that need one
   std::string document_name;
+  std::vector<std::pair<std::string, std::string>> notes;  // about the model, for reports
 };
 
 // ---- Who answers -----------------------------------------------------------------------------

@@ -144,6 +144,11 @@ SourceSpan value_span(const Tokenizer& tokenizer, std::span<const TokenId> token
   return span;
 }
 
+std::int64_t most_tokens(const Tokenizer& tokenizer, const std::string& sentence) {
+  return std::max(std::ssize(encoded(tokenizer, " " + sentence)),
+                  std::ssize(encoded(tokenizer, sentence + "\n")));
+}
+
 std::vector<Placed> place_needles(const Tokenizer& tokenizer, const std::vector<Sentence>& haystack,
                                   const std::vector<Needle>& needles, PromptText& text) {
   std::vector<std::int64_t> before = {0};

@@ -57,6 +57,9 @@ struct Placed {
 SourceSpan value_span(const Tokenizer& tokenizer, std::span<const TokenId> tokens,
                       std::string_view value, std::int64_t first);
 
+/// Most tokens that a sentence takes among others or on a line of its own.
+std::int64_t most_tokens(const Tokenizer& tokenizer, const std::string& sentence);
+
 /// Appends the haystack to `text` with the needles at boundaries between its sentences, in their
 /// order where depths are equal.
 ///

@@ -98,10 +98,10 @@ constexpr std::string_view kNature[] = {
 constexpr std::string_view kMatters[] = {
     "the harvest",     "the price of corn", "the wedding",       "the new railway",
     "the lawsuit",     "the war",           "the school",        "the election",
-    "the fever",       "the fair",          "the lost ship",     "the repairs to the roof",
+    "the fever",       "the fair",          "the lost ship",     "the leaking roof",
     "the inheritance", "the quarrel",       "the sermon",        "the visit of the queen",
-    "the flood",       "the voyage",        "the garden",        "the missing horses",
-    "the taxes",       "the feast",         "the journey north", "the portrait"};
+    "the flood",       "the voyage",        "the garden",        "the missing horse",
+    "the tax on salt", "the feast",         "the journey north", "the portrait"};
 constexpr std::string_view kMoods[] = {"with great care",      "without a word",
                                        "in a low voice",       "to everyone's surprise",
                                        "for no clear reason",  "with a heavy heart",
@@ -140,10 +140,10 @@ constexpr std::string_view kFrames[] = {
     "%p %d %l, for %n.",
     "%w %n.",
     "The %a %t %l %j.",
-    "Nobody %l had spoken of %m since %w, yet %p %d.",
+    "Nobody %l had spoken of %m for years, yet %p %d.",
     "%p spoke of %m %o.",
     "\"It is only the %t,\" said %p, and %d %l.",
-    "If %p had %v the %t, %m would have ended otherwise.",
+    "If it was %p who %v the %t, nobody spoke of it.",
     "%w %p and %p met %l and talked about %m.",
     "%m %j, and the %a %t %j.",
     "%p had a %a %t, which %p %v %o.",

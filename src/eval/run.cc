@@ -101,6 +101,7 @@ std::string prompt_hash(const EvalPrompt& prompt, const EvalQuestion& question) 
 // Everything that decides what a record says, but its own task, length, sample and depth.
 EvalConfiguration configuration_of(const EvalOptions& options, const EvalSubject& subject) {
   EvalConfiguration configuration = subject.description();
+  configuration.insert(configuration.end(), options.notes.begin(), options.notes.end());
   const auto add = [&](const char* key, std::string value) {
     configuration.emplace_back(key, std::move(value));
   };

@@ -19,18 +19,37 @@ std::int64_t count_tokens(const Tokenizer& tokenizer, std::string_view text) {
   return static_cast<std::int64_t>(tokenizer.encode(text, SpecialTokens::kAsText).size());
 }
 
-// The largest text that fits: `make(n)` grows with n; starts from a guess and corrects it by what
-// the last one took.
+// About the largest text that fits, where `make(n)` grows with n: each try interpolates between the
+// last one that fitted and the last one that did not.
 template <typename Make>
 std::string largest_text(const Tokenizer& tokenizer, std::int64_t room, std::int64_t guess,
                          std::int64_t least, const Make& make) {
+  constexpr int kTries = 6;
+  std::string best;
+  std::int64_t fits = 0;
+  std::int64_t fits_tokens = 0;
+  std::int64_t fails = 0;  // 0: none yet
+  std::int64_t fails_tokens = 0;
   std::int64_t n = std::max(guess, least);
-  for (;;) {
+  for (int i = 0; i < kTries || best.empty(); ++i) {
     std::string text = make(n);
     const std::int64_t used = count_tokens(tokenizer, text);
-    if (used <= room || n <= least) return text;
-    n = std::max(least, std::min(n - 1, n * room / used - 1));
+    if (used <= room || n == least) {
+      best = std::move(text);
+      fits = n;
+      fits_tokens = used;
+      if (room - used < room / 100 || fails == 0 || fails - fits < 2) break;
+    } else {
+      fails = n;
+      fails_tokens = used;
+    }
+    const double slope =
+        static_cast<double>(fails - fits) / static_cast<double>(fails_tokens - fits_tokens);
+    const auto step = static_cast<std::int64_t>(slope * static_cast<double>(room - fits_tokens));
+    n = std::max(least, std::min(fits + step, fails - 1));
+    if (!best.empty() && n == fits) break;
   }
+  return best;
 }
 
 // Words in a random order without end: single ones first, then pairs.

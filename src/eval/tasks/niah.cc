@@ -36,7 +36,7 @@ constexpr std::array<std::string_view, 4> kHeldOutQuestions = {
     "Which {a} goes with {k}?", "State the {a} that {k} was given.", "I need the {a} of {k}.",
     "Can you recall which {a} belongs to {k}?"};
 
-constexpr std::string_view kInstruction = "Read the following text carefully.\n";
+constexpr std::string_view kReadInstruction = "Read the following text carefully.\n";
 
 std::string filled(std::string_view form, std::string_view attribute, std::string_view key,
                    std::string_view value = {}) {
@@ -91,11 +91,10 @@ EvalPrompt make_niah(const TaskInput& input) {
   }
 
   PromptText text(input.tokenizer);
-  text.add(kInstruction);
+  text.add(kReadInstruction);
   std::int64_t room = input.context_tokens(prompt.questions) - text.n_tokens();
   for (const Needle& needle : needles) {
-    room -= static_cast<std::int64_t>(
-        input.tokenizer.encode(" " + needle.text + "\n", SpecialTokens::kAsText).size());
+    room -= most_tokens(input.tokenizer, needle.text);
   }
   const std::vector<Placed> placed =
       place_needles(input.tokenizer, input.haystack(room), needles, text);

@@ -97,8 +97,7 @@ std::vector<Placed> place(const TaskInput& input, const Variant& variant, const 
                           PromptText& text) {
   if (variant.haystack == Haystack::kText) {
     for (const Needle& needle : hidden.needles) {
-      room -= static_cast<std::int64_t>(
-          input.tokenizer.encode(" " + needle.text + "\n", SpecialTokens::kAsText).size());
+      room -= most_tokens(input.tokenizer, needle.text);
     }
     return place_needles(input.tokenizer, input.haystack(room), hidden.needles, text);
   }

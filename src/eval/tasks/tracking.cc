@@ -39,7 +39,7 @@ Chain make_chain(Draws& draws, int n_letters) {
   return chain;
 }
 
-constexpr std::string_view kInstruction =
+constexpr std::string_view kChainInstruction =
     "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n";
 
 EvalQuestion question_of(const Chain& chain) {
@@ -58,7 +58,7 @@ EvalQuestion question_of(const Chain& chain) {
 
 void add_noise(const TaskInput& input, Draws& draws, const Chain& chain, std::int64_t n_tokens,
                PromptText& text) {
-  text.add(kInstruction);
+  text.add(kChainInstruction);
   place_in_lines(
       input.tokenizer, draws, n_tokens, chain.lines, [] { return std::string(kNoise); }, text);
 }
@@ -80,7 +80,7 @@ EvalPrompt make_variable_tracking(const TaskInput& input) {
   const Chain chain = make_chain(draws, 5);
   prompt.questions.push_back(question_of(chain));
   const auto n_instruction = static_cast<std::int64_t>(
-      input.tokenizer.encode(kInstruction, SpecialTokens::kAsText).size());
+      input.tokenizer.encode(kChainInstruction, SpecialTokens::kAsText).size());
   const std::int64_t room =
       input.context_tokens(prompt.questions) - text.n_tokens() - n_instruction;
   add_noise(input, draws, chain, room, text);

@@ -128,9 +128,10 @@ Simulation carried_object(Draws& draws, std::size_t asked, std::size_t n_places,
   return simulation;
 }
 
-World where_is_object(Draws& draws) {
+World where_is_object(Draws& draws, std::int64_t most_facts) {
   const std::size_t asked = draws.below(kObjects.size());
-  const Simulation simulation = carried_object(draws, asked, 2, draws.between(2, 60));
+  const Simulation simulation =
+      carried_object(draws, asked, 2, draws.between(2, std::min<std::int64_t>(60, most_facts)));
   return {simulation.facts(), fmt::format("Where is the {}?", kObjects[asked]),
           std::string(kPlaces[simulation.history(asked).back()])};
 }
@@ -162,7 +163,7 @@ World directions(Draws& draws) {
   return {facts, fmt::format("What is the {} north of?", places[1]), std::string(places[2])};
 }
 
-World who_gave(Draws& draws) {
+World who_gave(Draws& draws, std::int64_t most_facts) {
   struct Gift {
     std::size_t giver, object, taker;
   };
@@ -170,7 +171,7 @@ World who_gave(Draws& draws) {
   std::vector<std::string> facts;
   std::array<std::size_t, kObjects.size()> owner{};
   for (std::size_t& one : owner) one = draws.below(kPersons.size());
-  const std::int64_t n_facts = draws.between(2, 126);
+  const std::int64_t n_facts = draws.between(2, std::min<std::int64_t>(126, most_facts));
   for (std::int64_t i = 0; i < n_facts; ++i) {
     const std::size_t object = draws.below(kObjects.size());
     const std::size_t giver = owner[object];
@@ -189,13 +190,15 @@ World who_gave(Draws& draws) {
           std::string(kPersons[last->giver])};
 }
 
-World make(std::string_view task, Draws& draws) {
+World make(std::string_view task, Draws& draws, std::int64_t length) {
+  // Facts take about eleven tokens; short contexts keep half of theirs for other text.
+  const std::int64_t most_facts = length / 24;
   switch (task.back()) {
     case '1': return where_is_person(draws);
-    case '2': return where_is_object(draws);
+    case '2': return where_is_object(draws, most_facts);
     case '3': return where_was_object(draws);
     case '4': return directions(draws);
-    default: return who_gave(draws);
+    default: return who_gave(draws, most_facts);
   }
 }
 
@@ -204,7 +207,7 @@ World make(std::string_view task, Draws& draws) {
 EvalPrompt make_world(const TaskInput& input) {
   EvalPrompt prompt = input.prompt(EvalMetric::kExact);
   Draws draws = input.draws();
-  const World world = make(input.task, draws);
+  const World world = make(input.task, draws, input.length);
   EvalQuestion question;
   question.text = fmt::format("{} Answer with one word.", world.question);
   question.answer_prefix = " Answer:";
@@ -222,8 +225,7 @@ EvalPrompt make_world(const TaskInput& input) {
   std::vector<Needle> needles;
   for (std::size_t i = 0; i < world.facts.size(); ++i) {
     needles.push_back({.text = world.facts[i], .value = {}, .depth = depths[i], .phase = -1});
-    room -= static_cast<std::int64_t>(
-        input.tokenizer.encode(" " + world.facts[i] + "\n", SpecialTokens::kAsText).size());
+    room -= most_tokens(input.tokenizer, world.facts[i]);
   }
   place_needles(input.tokenizer, input.haystack(std::max<std::int64_t>(room, 0)), needles, text);
   text.finish(prompt);
