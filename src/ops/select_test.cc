@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <numeric>
 
 #include "base/rng.h"
@@ -25,6 +26,7 @@ struct SelectCase {
   std::vector<std::int32_t> n_visible;
   float weight_scale = 1;
   Rounding rounding = Rounding::kNone;
+  int key_page_rows = 64;
 
   IndexRowFormat format() const { return {width}; }
 };
@@ -71,7 +73,7 @@ std::unique_ptr<TestPool> make_pool(const std::vector<std::uint8_t>& rows, std::
 
 std::vector<std::int32_t> run(Backend& backend, const SelectCase& c, std::int64_t chunk) {
   std::vector<std::int32_t> out(c.n_tokens * c.n_selected, -7);
-  const auto keys = make_pool(c.keys, 0, c.n_keys, c.format(), 64);
+  const auto keys = make_pool(c.keys, 0, c.n_keys, c.format(), c.key_page_rows);
   for_each_chunk(c.n_tokens, chunk, [&](std::int64_t begin, std::int64_t n) {
     const auto queries = make_pool(c.queries, begin * c.n_heads, n * c.n_heads, c.format(), 7);
     backend.select({queries->view(), mat(c.weights, c.n_tokens, c.n_heads).slice_rows(begin, n),
@@ -196,6 +198,77 @@ TEST_P(Select, ManyRowsAreSearchedExactly) {
   SelectCase c = make_case(1, 32, 1, kKeys, 512, 1);
   c.n_visible = {kKeys};
   expect_same_bits(run(*backend_, c, 1), run(*ref_, c, 1), "262,144 rows");
+}
+
+// A shape, page size and selection from `seed`.  Two powers of two in the scales and small integer
+// weights, some of them 0 or negative, keep every score exact, and ties are common.
+SelectCase random_case(std::uint64_t seed) {
+  std::uint64_t i = 0;
+  const auto pick = [&](std::initializer_list<int> choices) {
+    return choices.begin()[random_bits(seed, i++) % choices.size()];
+  };
+  const int n_heads = pick({1, 2, 3, 4, 5, 8});
+  const int width = pick({32, 64, 64, 128, 256});
+  const int n_keys = pick({0, 4, 12, 16, 64, 124, 128, 132, 252, 384}) + pick({0, 1, 2, 3});
+  const int n_tokens = n_keys > 70 ? pick({1, 2, 3, 4, 5, 9}) : pick({1, 4, 5, 33, 64, 70});
+  SelectCase c = make_case(n_heads, width, n_tokens, n_keys, pick({1, 7, 32, 128, 400}), 2);
+  c.queries = random_rows(n_tokens * n_heads, c.format(), 2, seed + 1);
+  c.keys = random_rows(n_keys, c.format(), 2, seed + 2);
+  c.weights = small_ints(n_tokens * n_heads, seed + 3);
+  for (std::size_t w = 0; w < c.weights.size(); w += 5) c.weights[w] = 0;
+  c.weight_scale = 0.25f;
+  c.rounding = pick({0, 1}) == 0 ? Rounding::kNone : Rounding::kBf16;
+  c.key_page_rows = pick({1, 5, 32, 64});
+  for (std::int32_t& n : c.n_visible) {
+    n = static_cast<std::int32_t>(random_bits(seed, i++) % (n_keys + 1));
+  }
+  return c;
+}
+
+TEST_P(Select, RandomShapesGiveTheRowsOfTheReference) {
+  const TestBackend one_thread(GetParam(), 1);
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    const SelectCase c = random_case(1000 * seed);
+    const std::string what = "seed " + std::to_string(seed) + ": heads " +
+                             std::to_string(c.n_heads) + ", width " + std::to_string(c.width) +
+                             ", tokens " + std::to_string(c.n_tokens) + ", keys " +
+                             std::to_string(c.n_keys) + ", K " + std::to_string(c.n_selected);
+    const std::vector<std::int32_t> want = run(*ref_, c, c.n_tokens);
+    expect_same_bits(run(*backend_, c, c.n_tokens), want, what);
+    expect_same_bits(run(*one_thread, c, c.n_tokens), want, what + ", one thread");
+  }
+}
+
+// Two threads search rows in any order: a row of a bf16 tie must win against later ones that were
+// seen before it.
+TEST_P(Select, RoundedTiesOfManyRowsGoToTheFirst) {
+  constexpr std::int64_t kKeys = 40'000;
+  SelectCase c = make_case(2, 64, 2, kKeys, 300, 2);
+  c.weights = {3, 1, -1, 2};
+  c.weight_scale = 0.25f;
+  c.rounding = Rounding::kBf16;
+  const std::vector<std::int32_t> want = run(*ref_, c, 2);
+  for (int i = 0; i < 5; ++i) expect_same_bits(run(*backend_, c, 2), want, "40,000 rows");
+}
+
+// Scales whose product is an ordinary number although neither is, beside rows of ordinary scales.
+TEST_P(Select, ExtremeScalesAreExact) {
+  SelectCase c = make_case(5, 64, 3, 300, 40, 1);
+  const IndexRowFormat format = c.format();
+  const auto set_scales = [&](std::vector<std::uint8_t>& rows, std::size_t row, std::uint8_t byte) {
+    const auto scales = rows.begin() + row * format.row_bytes() + format.data_bytes();
+    std::fill(scales, scales + format.scale_bytes(), byte);
+  };
+  const auto compare = [&](std::uint8_t query_byte, const char* what) {
+    for (int row = 0; row < 15; ++row) set_scales(c.queries, row, query_byte);
+    expect_same_bits(run(*backend_, c, 3), run(*ref_, c, 3), what);
+  };
+  for (int row = 0; row < 300; ++row) set_scales(c.keys, row, row % 7 == 0 ? 30 : 29);
+  compare(225, "products of extreme scales");
+  set_scales(c.keys, 140, 0);
+  compare(130, "the least scale");
+  set_scales(c.keys, 140, 252);
+  compare(104, "a scale whose products are almost infinite");
 }
 
 // Key s is s + 1 ones, so its score against a query of ones is s + 1; by hand.

@@ -2,10 +2,8 @@
 //
 // Twice an e2m1 value is one of 0, ±1, ±2, ±3, ±4, ±6, ±8, ±12.  A group of 32 products then fits
 // 16 bits even with the keys shifted by +12 to make them unsigned (32·24·12 = 9216), which is what
-// the unsigned-by-signed byte product of x86 wants; the shift is taken off again by starting each
-// group's sum at −12·Σ q.  One such product and one addition serve 64 terms of an AVX-512 register,
-// as many as the dedicated dot product instruction gives per cycle on Zen 4, and the sums need no
-// widening until the group ends.
+// the unsigned-by-signed byte products of x86 want; the shift is taken off again by starting each
+// group's sum at −12·Σ q.
 //
 // Included once per instruction set by foreach_target.h, hence the guard that toggles.
 #include <algorithm>
@@ -13,7 +11,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
@@ -33,7 +30,7 @@ namespace precis {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-inline constexpr int kIndexTileRows = 128;  // 8 KiB of keys at width 64, 16 KiB at 128: stays in L1
+inline constexpr int kIndexTileRows = 128;  // 4 KiB of keys at width 64, 8 KiB at 128: stays in L1
 inline constexpr int kKeyShift = 12;
 inline constexpr int kGroupWords = IndexRowFormat::kGroup / 4;
 // Keys and queries both carry a factor 2, which the scales of the queries take off again.
@@ -269,28 +266,15 @@ HWY_INLINE bool load_scales(const std::byte* scales, int run, int r, const Index
   return all_plain;
 }
 
-// Asks for `run` rows from row `begin` of the pool, which lie in one page or on both sides of a
-// page's end; then the first part is enough.
-HWY_INLINE void prefetch_rows(const RowPool& pool, std::int64_t begin, int run) {
-  const auto prefetch = [](const std::byte* bytes, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += 64) hwy::Prefetch(bytes + i);
-  };
-  prefetch(pool.data(begin), std::int64_t{run} * pool.data_bytes);
-  prefetch(pool.scales(begin), std::int64_t{run} * pool.scale_bytes);
-}
-
 // Loads rows begin … begin + n − 1 of the pool, n <= kIndexTileRows.  What is left of the tile
-// keeps any value.  Rows before `end` that follow are asked for.  Returns whether every scale is
-// plain.
-HWY_INLINE bool load_index_tile(const RowPool& pool, std::int64_t begin, int n, std::int64_t end,
+// keeps any value.  Returns whether every scale is plain.
+HWY_INLINE bool load_index_tile(const RowPool& pool, std::int64_t begin, int n,
                                 const IndexTile& tile) {
   bool all_plain = true;
   for (int r = 0; r < n;) {
     // One division per page, not per row.
     const std::int64_t in_page = (begin + r) % pool.rows_per_page;
     const int run = static_cast<int>(std::min<std::int64_t>(n - r, pool.rows_per_page - in_page));
-    const std::int64_t next = begin + r + kIndexTileRows;
-    if (next + run <= end) prefetch_rows(pool, next, run);
     transpose_rows(pool.data(begin + r), pool.data_bytes, run, r, tile);
     all_plain = load_scales(pool.scales(begin + r), run, r, tile) && all_plain;
     r += run;

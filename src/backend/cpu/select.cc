@@ -1,10 +1,10 @@
 // The lightning indexer: scores of packed keys, and the K best rows of each token.
 //
-// A tile of keys is unpacked once and scored by every query of a query tile; lanes are key rows.
-// Integer sums are exact, group scales are powers of two, and heads are added in ascending order,
-// so the cut into tiles and row chunks is free.  Byte and cycle counts: docs/kernels/cpu_select.md.
+// A tile of packed keys is transposed once and scored by every query of a query tile, which unpacks
+// it in registers; lanes are key rows.  Integer sums are exact, group scales are powers of two, and
+// heads are added in ascending order, so the cut into tiles and row chunks is free.  Byte and cycle
+// counts: docs/kernels/cpu_select.md.
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -28,8 +28,8 @@ namespace precis {
 namespace HWY_NAMESPACE {
 namespace {
 
-// 4 heads x 2 vectors of rows: per pair of words 2 key loads and 8 broadcasts feed 16 products, and
-// the 16 integer and float sums plus operands fit 32 registers.
+// 4 heads x 2 vectors of rows: 4 key loads and 8 broadcasts feed 16 products, and the 16 integer and
+// float sums plus operands fit 32 registers.  4 vectors of rows would spill and are slower.
 constexpr int kHeadBlock = 4;
 constexpr int kRowVecs = 2;
 constexpr int kBlockRows = kRowVecs * static_cast<int>(kLanes);
@@ -190,7 +190,7 @@ void select_rows(const SelectArgs& a, const QueryTile& query_tile, bool plain_qu
                  std::int64_t begin, std::int64_t end, const IndexTile& tile, TopRows* best) {
   for (std::int64_t row = begin; row < end; row += kIndexTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kIndexTileRows, end - row));
-    const bool plain_keys = load_index_tile(a.keys, row, n, end, tile);
+    const bool plain_keys = load_index_tile(a.keys, row, n, tile);
     if (plain_keys && plain_queries) {
       score_tile<ScaleProduct::kExponent>(a, tile, row, n, query_tile, best);
     } else {
@@ -227,28 +227,25 @@ HWY_AFTER_NAMESPACE();
 namespace precis {
 namespace {
 
-// Few tokens with many rows are cut along the rows, many tokens along the tokens: a tile of keys
-// costs about as much to unpack as three queries cost to score.
+// Few tokens with many rows are cut along the rows, many tokens along the tokens: loading a tile of
+// keys costs about half of what one query of four heads costs to score.
 struct SelectPlan {
   int tile_tokens;
   std::int64_t n_tiles;
-  std::int64_t chunk_rows;
   std::int64_t n_chunks;
 };
 
 constexpr std::int64_t kFewTokens = 4;
 constexpr std::int64_t kMaxTileTokens = 32;
-constexpr std::int64_t kMinChunkRows = 4096;  // about 30 µs of one token's scoring
-constexpr std::int64_t kMaxChunks = 64;       // bounds the candidate lists
+constexpr std::int64_t kChunkRows = 4096;  // about 10 µs of one token's scoring
 
 SelectPlan plan_select(std::int64_t n_tokens, std::int64_t n_rows) {
   const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   if (n_tokens <= kFewTokens) {
-    const std::int64_t chunk = std::max(kMinChunkRows, ceil_div(n_rows, kMaxChunks));
-    return {static_cast<int>(n_tokens), 1, chunk, ceil_div(n_rows, chunk)};
+    return {static_cast<int>(n_tokens), 1, ceil_div(n_rows, kChunkRows)};
   }
   const std::int64_t tile = std::clamp(ceil_div(n_tokens, 8), kFewTokens, kMaxTileTokens);
-  return {static_cast<int>(tile), ceil_div(n_tokens, tile), n_rows, 1};
+  return {static_cast<int>(tile), ceil_div(n_tokens, tile), 1};
 }
 
 SelectKernel e2m1_select_kernel(Isa isa) {
@@ -296,8 +293,8 @@ void CpuBackend::do_select(const SelectArgs& a) {
   }
   for (int worker = 0; worker < n_workers; ++worker) start_lists(worker);
   threads_.parallel_for(plan.n_chunks, 1, [&](std::int64_t chunk, std::int64_t, int worker) {
-    const std::int64_t begin = chunk * plan.chunk_rows;
-    kernel.run(a, 0, plan.tile_tokens, begin, std::min(begin + plan.chunk_rows, n_rows),
+    const std::int64_t begin = chunk * kChunkRows;
+    kernel.run(a, 0, plan.tile_tokens, begin, std::min(begin + kChunkRows, n_rows),
                worker_scratch_[worker].get<std::byte>(scratch_bytes), lists_of(worker));
   });
   for (int i = 0; i < plan.tile_tokens; ++i) {

@@ -53,7 +53,7 @@ class TopRows {
   }
 
  private:
-  static constexpr std::int64_t kSlack = 32;  // so that a small K does not tighten at every row
+  static constexpr std::int64_t kSlack = 64;  // so that a small K does not tighten at every row
 
   // Scores as integers of the same order; their bits, since it is its own inverse.
   static constexpr std::int32_t kNanOrder = std::numeric_limits<std::int32_t>::min();
