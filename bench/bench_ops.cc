@@ -26,7 +26,7 @@ struct Flags {
   std::vector<std::int64_t> tokens = {1, 16, 64, 512};
   std::vector<std::int64_t> contexts = {2 << 10, 32 << 10, 128 << 10, 1 << 20};
   std::vector<std::string> ops;
-  std::string backend = "auto";
+  std::string backend = "cpu";
   std::string machine;
   int n_threads = 0;
   double min_seconds = 0.2;
@@ -112,7 +112,9 @@ int main_with(int argc, char** argv) {
       ->check(CLI::Range(128, 1 << 20))
       ->capture_default_str();
   app.add_option("--ops", flags.ops, "Only these operations (default: all)")->delimiter(',');
-  app.add_option("--backend", flags.backend, "auto, cpu or ref")->capture_default_str();
+  app.add_option("--backend", flags.backend, "cpu or ref (bench_gpu is for GPUs)")
+      ->check(CLI::IsMember({"cpu", "ref"}))
+      ->capture_default_str();
   app.add_option("--threads", flags.n_threads, "Threads (default: every processor)")
       ->check(CLI::Range(1, available_processors()));
   app.add_option("--machine", flags.machine, "File of `precis bench machine`");

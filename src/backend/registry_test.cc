@@ -1,5 +1,6 @@
 #include "backend/registry.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include <gtest/gtest.h>
@@ -23,8 +24,17 @@ TEST_F(Registry, MakesEveryNameThatItLists) {
   }
 }
 
-TEST_F(Registry, AutoIsTheCpuBackend) {
-  EXPECT_EQ((*make_backend("auto", threads_))->name(), "cpu");
+TEST_F(Registry, AutoIsTheGpuWhereThereIsOne) {
+  const auto names = backend_names();
+  const bool has_gpu = std::find(names.begin(), names.end(), "cuda") != names.end();
+  EXPECT_EQ((*make_backend("auto", threads_))->name(), has_gpu ? "cuda" : "cpu");
+}
+
+TEST_F(Registry, CudaWithoutAGpuIsAnErrorThatSaysWhy) {
+  const auto made = make_backend("cuda", threads_);
+  if (made.ok()) GTEST_SKIP() << "this machine has one";
+  EXPECT_EQ(made.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(list_accelerators().error().message, made.error().message);
 }
 
 TEST_F(Registry, UnknownNameIsAnErrorThatRepeatsIt) {

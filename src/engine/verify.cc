@@ -28,23 +28,6 @@ struct EndToEndLimits {
 constexpr EndToEndLimits kQuantisedLimits{3 * 0.04, 1 - 3 * 0.06, 1 - 3 * 0.12};
 constexpr EndToEndLimits kBf16Limits{3 * 3e-4, 1 - 3 * 0.003, 1 - 3 * 0.01};
 
-// The indexer's score of one row for one token of a step, read where the backend keeps it; NaN,
-// which equals nothing, for a row that the token cannot see.
-double index_score(const SelectArgs& args, std::int64_t token, std::int32_t row) {
-  if (row >= args.n_visible[static_cast<std::size_t>(token)]) {
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-  const std::int64_t n_heads = args.weights.cols;
-  const std::vector<float> key = read_index_row(args.keys, row, args.format);
-  double score = 0;
-  for (std::int64_t h = 0; h < n_heads; ++h) {
-    const auto query = read_index_row(args.queries, token * n_heads + h, args.format);
-    const double product = std::inner_product(query.begin(), query.end(), key.begin(), 0.0);
-    score += double{args.weights(token, h)} * std::max(product, 0.0);
-  }
-  return score;
-}
-
 // One run of the model over the expected tokens: prefill in chunks, then single steps.
 class Run {
  public:
@@ -77,6 +60,16 @@ class Run {
                       reinterpret_cast<const std::byte*>(device));
     return {host.data(), rows, cols};
   }
+  template <typename T>
+  T read(const T* device) {
+    T value;
+    backend_.copy_out(std::as_writable_bytes(std::span(&value, 1)),
+                      reinterpret_cast<const std::byte*>(device));
+    return value;
+  }
+  std::vector<float> read_device_row(const RowPool& pool, std::int64_t row,
+                                     const IndexRowFormat& format);
+  double index_score(const SelectArgs& args, std::int64_t token, std::int32_t row);
   // Collects the selections of a step behind `begin`.
   StepObserver collect(std::vector<SelectionOverlap>& overlaps, std::int64_t begin);
   Result<void> compare_rows(const KvCache& cache, int layer, LayerVerify& out);
@@ -89,6 +82,38 @@ class Run {
   StepRows step_rows_;
   PagePool pool_;
 };
+
+// A row of the backend's memory, by way of a pool of that row alone.
+std::vector<float> Run::read_device_row(const RowPool& pool, std::int64_t row,
+                                        const IndexRowFormat& format) {
+  const std::byte* page = read(pool.pages + row / pool.rows_per_page) + pool.offset;
+  const std::int64_t in_page = row % pool.rows_per_page;
+  std::vector<std::byte> bytes(static_cast<std::size_t>(pool.data_bytes + pool.scale_bytes));
+  const auto data = std::span(bytes).first(static_cast<std::size_t>(pool.data_bytes));
+  backend_.copy_out(data, page + in_page * pool.data_bytes);
+  backend_.copy_out(
+      std::span(bytes).subspan(data.size()),
+      page + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes);
+  std::byte* const start = bytes.data();
+  return read_index_row({&start, 0, 1, pool.data_bytes, pool.scale_bytes}, 0, format);
+}
+
+// The indexer's score of one row for one token of a step; NaN, which equals nothing, for a row that
+// the token cannot see.
+double Run::index_score(const SelectArgs& args, std::int64_t token, std::int32_t row) {
+  if (row >= read(&args.n_visible[static_cast<std::size_t>(token)])) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  const std::int64_t n_heads = args.weights.cols;
+  const std::vector<float> key = read_device_row(args.keys, row, args.format);
+  double score = 0;
+  for (std::int64_t h = 0; h < n_heads; ++h) {
+    const auto query = read_device_row(args.queries, token * n_heads + h, args.format);
+    const double product = std::inner_product(query.begin(), query.end(), key.begin(), 0.0);
+    score += double{read(args.weights.row(token) + h)} * std::max(product, 0.0);
+  }
+  return score;
+}
 
 StepObserver Run::collect(std::vector<SelectionOverlap>& overlaps, std::int64_t begin) {
   StepObserver observer;

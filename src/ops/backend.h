@@ -33,7 +33,10 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual std::string name() const = 0;  // "ref", "cpu", "cuda"
-  virtual std::string isa() const = 0;   // what it runs on: "avx512", "sm_90", …
+  virtual std::string isa() const = 0;   // what it runs on: "avx512", "sm_90a", …
+  /// Whether the host may read this backend's memory.  Where not, ids, counts and lists are not
+  /// checked again: they were when the host made them.
+  virtual bool host_readable() const { return true; }
 
   /// Zeroed memory of this backend.  Large CPU buffers take resident memory only when touched.
   virtual Buffer allocate(std::size_t n_bytes) = 0;
@@ -47,10 +50,11 @@ class Backend {
 
   /// From now on every call adds its cost to `counter`, which must outlive the backend; null stops.
   ///
-  /// Requires  memory that the host can read: costs depend on which rows were selected
+  /// Where the host cannot read the backend's memory nothing is counted: costs depend on which rows
+  /// were selected.
   void count_into(OpCounter* counter) { counter_ = counter; }
 
-  void embed(const EmbedArgs& a) { check(a), count("embed", a), do_embed(a); }
+  void embed(const EmbedArgs& a) { check_readable(a), count("embed", a), do_embed(a); }
   void linear(const LinearArgs& a) { check(a), count("linear", a), do_linear(a); }
   void rms_norm(const RmsNormArgs& a) { check(a), count("rms_norm", a), do_rms_norm(a); }
   void add_to_streams(const AddToStreamsArgs& a) {
@@ -70,15 +74,20 @@ class Backend {
     check(a), count("index_query", a), do_index_query(a);
   }
   void compress(const CompressArgs& a) { check(a), count("compress", a), do_compress(a); }
-  void select(const SelectArgs& a) { check(a), count("select", a), do_select(a); }
-  void attend(const AttendArgs& a) { check(a), count("attend", a), do_attend(a); }
-  void route(const RouteArgs& a) { check(a), count("route", a), do_route(a); }
-  void experts(const ExpertsArgs& a) { check(a), count("experts", a), do_experts(a); }
+  void select(const SelectArgs& a) { check_readable(a), count("select", a), do_select(a); }
+  void attend(const AttendArgs& a) { check_readable(a), count("attend", a), do_attend(a); }
+  void route(const RouteArgs& a) { check_readable(a), count("route", a), do_route(a); }
+  void experts(const ExpertsArgs& a) { check_readable(a), count("experts", a), do_experts(a); }
 
  private:
   template <typename Args>
   void count(const char* op, const Args& a) {
-    if (counter_ != nullptr) counter_->add(op, cost(a));
+    if (counter_ != nullptr && host_readable()) counter_->add(op, cost(a));
+  }
+  // For arguments whose check reads the memory that they point to.
+  template <typename Args>
+  void check_readable(const Args& a) const {
+    if (host_readable()) check(a);
   }
 
   virtual void do_embed(const EmbedArgs& a) = 0;

@@ -9,6 +9,7 @@
 #include "backend/registry.h"
 #include "base/check.h"
 #include "base/rng.h"
+#include "ops/uploading_backend.h"
 #include "tensor/bf16.h"
 #include "tensor/float4.h"
 #include "tensor/float8.h"
@@ -74,6 +75,7 @@ TestBackend::TestBackend(const BackendCase& which, int n_threads)
   }
   PRECIS_CHECK(made.ok());
   backend_ = std::move(made).value();
+  if (!backend_->host_readable()) backend_ = make_uploading_backend(std::move(backend_));
   PRECIS_CHECK_EQ(backend_->name(), which.name);
   if (!which.isa.empty()) PRECIS_CHECK_EQ(backend_->isa(), which.isa);
 }

@@ -1,0 +1,377 @@
+// Attention over packed rows in four kernels: scores, softmax, values, and the end of a head.
+//
+// The maximum is known before a probability is rounded, as the operation demands.  The list of a
+// token (window, then selected rows) is cut into parts of fixed size, whose sums are added in order,
+// so a result does not depend on what else is in the step.
+// Byte and cycle counts: docs/kernels/cuda_attend.md.
+#include <algorithm>
+#include <vector>
+
+#include "backend/cuda/numbers.cuh"
+#include "backend/cuda/ops.h"
+#include "base/check.h"
+
+namespace precis::cuda {
+namespace {
+
+constexpr int kScoreRows = 32;    // rows of a block, one a lane
+constexpr int kScoreSlots = 8;    // warps: each takes some heads
+constexpr int kScoreDepth = 128;  // terms of one chain, and channels in shared memory
+constexpr int kPartRows = 256;
+constexpr int kSoftmaxThreads = 256;
+constexpr int kFinishThreads = 128;
+
+struct AttendCall {
+  Cube<const float> q;
+  KvRowFormat format;
+  Rows window_rows;
+  int window;
+  std::int64_t step_begin;
+  Rows compressed;
+  const std::int32_t* n_first;  // [T], or null
+  Mat<const std::int32_t> listed;
+  const float* sink;
+  float scale;
+  Mat<const float> angles;
+  Cube<float> out;
+  Mat<float> mass;
+  Rounding rounding;
+  int key_begin;
+  int value_begin;
+  int first_head;            // of the heads that share the rows
+  std::int64_t first_token;  // of the tokens that one set of launches takes; scratch counts from it
+  int n_heads;
+  int max_rows;
+  int n_parts;
+  float* scores;        // [T, heads, max_rows]: scores, then probabilities
+  float* partial;       // [T, parts, heads, Dv]
+  float* denominators;  // [T, heads]
+
+  __device__ int n_window(std::int64_t t) const {
+    const std::int64_t position = step_begin + t;
+    return static_cast<int>(position < window ? (window == 0 ? 0 : position + 1) : window);
+  }
+  __device__ int n_listed(std::int64_t t) const {
+    return n_first != nullptr ? n_first[t] : static_cast<int>(listed.cols);
+  }
+  __device__ int n_rows(std::int64_t t) const { return n_window(t) + n_listed(t); }
+};
+
+struct RowPointer {
+  const std::uint8_t* data;  // null where the list has no row
+  const std::uint8_t* scales;
+};
+
+__device__ RowPointer row_at(const AttendCall& c, std::int64_t t, int i) {
+  const int n_window = c.n_window(t);
+  if (i < n_window) {
+    const std::int64_t position = c.step_begin + t - n_window + 1 + i;
+    const std::int64_t slot =
+        position < c.step_begin ? position % c.window : c.window + (position - c.step_begin);
+    return {c.window_rows.data(slot), c.window_rows.scales(slot)};
+  }
+  std::int64_t row = i - n_window;
+  if (c.n_first == nullptr) row = c.listed.data[t * c.listed.stride + row];
+  if (row < 0) return {nullptr, nullptr};
+  return {c.compressed.data(row), c.compressed.scales(row)};
+}
+
+__device__ float load_f32(const std::uint8_t* bytes) {
+  return __uint_as_float(bytes[0] | bytes[1] << 8 | bytes[2] << 16 |
+                         static_cast<std::uint32_t>(bytes[3]) << 24);
+}
+__device__ float load_bf16(const std::uint8_t* bytes) {
+  return bf16_bits_to_float(bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8);
+}
+
+__device__ float row_value(const RowPointer& row, const KvRowFormat& f, int channel) {
+  const bool scales_behind = f.nope_storage == NopeStorage::kE4m3Scales32;
+  if (channel >= f.nope) {
+    const int nope_bytes = f.nope_storage == NopeStorage::kBf16 ? 2 * f.nope
+                           : scales_behind ? f.nope + 4 * ((f.nope + 127) / 128)
+                                           : f.nope;
+    const int i = channel - f.nope;
+    return f.rope_storage == RopeStorage::kF32 ? load_f32(row.data + nope_bytes + 4 * i)
+                                               : load_bf16(row.data + nope_bytes + 2 * i);
+  }
+  if (f.nope_storage == NopeStorage::kBf16) return load_bf16(row.data + 2 * channel);
+  const float code = e4m3_to_float(row.data[channel]);
+  if (scales_behind) return code * load_f32(row.data + f.nope + 4 * (channel / 128));
+  return code * e8m0_to_float(row.scales[channel / KvRowFormat::kGroup]);
+}
+
+// A block: 32 rows of one token's list; warp s takes heads s·kHeads … of the block's heads.
+template <int kHeads>
+__global__ void __launch_bounds__(kScoreSlots* kWarp) score_rows(AttendCall c) {
+  __shared__ float rows[kScoreRows][kScoreDepth + 1];
+  __shared__ __align__(16) float queries[kScoreSlots * kHeads][kScoreDepth];
+  const std::int64_t local = blockIdx.y;
+  const std::int64_t t = c.first_token + local;
+  const int first = static_cast<int>(blockIdx.x) * kScoreRows;
+  const int n_rows = c.n_rows(t);
+  if (first >= n_rows) return;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int block_head = static_cast<int>(blockIdx.z) * kScoreSlots * kHeads;
+  const auto width = static_cast<int>(c.q.cols);
+  float totals[kHeads] = {};
+  for (int k = 0; k < width; k += kScoreDepth) {
+    const int depth = min(kScoreDepth, width - k);
+    for (int r = warp; r < kScoreRows; r += kScoreSlots) {
+      const RowPointer row = first + r < n_rows ? row_at(c, t, first + r) : RowPointer{};
+      for (int i = lane; i < depth; i += kWarp) {
+        rows[r][i] = row.data == nullptr ? 0 : row_value(row, c.format, c.key_begin + k + i);
+      }
+    }
+    for (int h = warp; h < kScoreSlots * kHeads; h += kScoreSlots) {
+      const int head = block_head + h;
+      for (int i = lane; i < depth; i += kWarp) {
+        queries[h][i] = head < c.n_heads
+                            ? c.q.data[(t * c.q.planes + c.first_head + head) * c.q.cols + k + i]
+                            : 0;
+      }
+    }
+    __syncthreads();
+    float sums[kHeads] = {};
+#pragma unroll 4
+    for (int i = 0; i < depth; ++i) {
+      const float value = rows[lane][i];
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+        sums[h] = fmaf(queries[warp * kHeads + h][i], value, sums[h]);
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) totals[h] += sums[h];
+    __syncthreads();
+  }
+  if (first + lane >= n_rows) return;
+  const bool is_row = row_at(c, t, first + lane).data != nullptr;
+  for (int h = 0; h < kHeads; ++h) {
+    const int head = block_head + warp * kHeads + h;
+    if (head >= c.n_heads) return;
+    c.scores[(local * c.n_heads + head) * c.max_rows + first + lane] =
+        is_row ? totals[h] * c.scale : -INFINITY;
+  }
+}
+
+// A NaN is above everything, so that it spreads to its head.
+__device__ float larger(float a, float b) {
+  return a > b || isnan(a) ? a : b;
+}
+
+__device__ float block_max(float value, float* shared) {
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    value = larger(value, __shfl_xor_sync(0xffffffff, value, step));
+  }
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  for (int w = 0; w < kSoftmaxThreads / kWarp; ++w) value = larger(value, shared[w]);
+  return value;
+}
+
+// Scores become probabilities up to the denominator.  A block takes one head, or all heads of a
+// token where their mass is asked for: a thread then owns its columns of the mass.
+__global__ void softmax_heads(AttendCall c, int block_heads) {
+  __shared__ float shared[kWarp];
+  const std::int64_t local = blockIdx.x;
+  const std::int64_t t = c.first_token + local;
+  const int n = c.n_rows(t);
+  const int n_window = c.n_window(t);
+  const auto tid = static_cast<int>(threadIdx.x);
+  const bool has_mass = c.mass.data != nullptr;
+  float* mass = has_mass ? c.mass.data + t * c.mass.stride : nullptr;
+  if (has_mass) {
+    // The same threads add to these columns below.
+    for (int r = tid; r < n_window + c.mass.cols; r += kSoftmaxThreads) {
+      if (r >= n_window) mass[r - n_window] = 0;
+    }
+  }
+  for (int i = 0; i < block_heads; ++i) {
+    const int head = static_cast<int>(blockIdx.y) * block_heads + i;
+    float* scores = c.scores + (local * c.n_heads + head) * c.max_rows;
+    float largest = -INFINITY;
+    for (int r = tid; r < n; r += kSoftmaxThreads) largest = larger(largest, scores[r]);
+    largest = block_max(largest, shared);
+    if (largest == -INFINITY) {  // no row at all
+      if (tid == 0) c.denominators[local * c.n_heads + head] = 0;
+      continue;
+    }
+    float sum = 0;
+    for (int r = tid; r < n; r += kSoftmaxThreads) sum += expf(scores[r] - largest);
+    sum = block_sum(sum, shared);
+    if (c.sink != nullptr) sum += expf(c.sink[c.first_head + head] - largest);
+    if (tid == 0) c.denominators[local * c.n_heads + head] = sum;
+    for (int r = tid; r < n; r += kSoftmaxThreads) {
+      const float weight = expf(scores[r] - largest);
+      if (has_mass && r >= n_window) mass[r - n_window] += weight / sum;
+      scores[r] = round_as(weight, c.rounding);
+    }
+  }
+}
+
+// A block: one part of a token's list and some heads; a thread takes channels.
+template <int kHeads>
+__global__ void add_values(AttendCall c) {
+  __shared__ RowPointer rows[kPartRows];
+  __shared__ __align__(16) float weights[kPartRows][kHeads];
+  const std::int64_t local = blockIdx.y;
+  const std::int64_t t = c.first_token + local;
+  const int first = static_cast<int>(blockIdx.x) * kPartRows;
+  const int n = min(kPartRows, c.n_rows(t) - first);
+  if (n <= 0) return;
+  const int block_head = static_cast<int>(blockIdx.z) * kHeads;
+  for (int r = static_cast<int>(threadIdx.x); r < n; r += static_cast<int>(blockDim.x)) {
+    rows[r] = row_at(c, t, first + r);
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+      const int head = min(block_head + h, c.n_heads - 1);
+      weights[r][h] = c.scores[(local * c.n_heads + head) * c.max_rows + first + r];
+    }
+  }
+  __syncthreads();
+  const auto width = static_cast<int>(c.out.cols);
+  for (int channel = static_cast<int>(threadIdx.x); channel < width;
+       channel += static_cast<int>(blockDim.x)) {
+    float sums[kHeads] = {};
+#pragma unroll 4
+    for (int r = 0; r < n; ++r) {
+      if (rows[r].data == nullptr) continue;
+      const float value = row_value(rows[r], c.format, c.value_begin + channel);
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) sums[h] = fmaf(weights[r][h], value, sums[h]);
+    }
+    for (int h = 0; h < kHeads && block_head + h < c.n_heads; ++h) {
+      c.partial[((local * c.n_parts + blockIdx.x) * c.n_heads + block_head + h) * width + channel] =
+          sums[h];
+    }
+  }
+}
+
+__global__ void finish_head(AttendCall c) {
+  extern __shared__ float row[];
+  const std::int64_t local = blockIdx.y;
+  const std::int64_t t = c.first_token + local;
+  const auto head = static_cast<int>(blockIdx.x);
+  const auto width = static_cast<int>(c.out.cols);
+  const int n_parts = (c.n_rows(t) + kPartRows - 1) / kPartRows;
+  const float denominator = c.denominators[local * c.n_heads + head];
+  float* out = c.out.data + (t * c.out.planes + c.first_head + head) * width;
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kFinishThreads) {
+    float sum = 0;
+    for (int part = 0; part < n_parts; ++part) {
+      sum += c.partial[((local * c.n_parts + part) * c.n_heads + head) * width + i];
+    }
+    row[i] = denominator == 0 ? 0 : round_as(sum / denominator, c.rounding);
+  }
+  __syncthreads();
+  const auto n_pairs = static_cast<int>(c.angles.cols / 2);
+  const float* cosines = c.angles.data + t * c.angles.stride;
+  float* tail = row + width - 2 * n_pairs;
+  for (int j = static_cast<int>(threadIdx.x); j < n_pairs && denominator != 0;
+       j += kFinishThreads) {
+    const float a = tail[2 * j];
+    const float b = tail[2 * j + 1];
+    tail[2 * j] = round_as(a * cosines[j] + b * cosines[n_pairs + j], c.rounding);
+    tail[2 * j + 1] = round_as(b * cosines[j] - a * cosines[n_pairs + j], c.rounding);
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kFinishThreads) out[i] = row[i];
+}
+
+template <int kHeads>
+void launch_scores(Device& device, const AttendCall& c, unsigned n_tokens) {
+  const dim3 grid((c.max_rows + kScoreRows - 1) / kScoreRows, n_tokens,
+                  (c.n_heads + kScoreSlots * kHeads - 1) / (kScoreSlots * kHeads));
+  score_rows<kHeads><<<grid, kScoreSlots * kWarp, 0, device.stream>>>(c);
+  PRECIS_CUDA_LAUNCHED();
+}
+
+template <int kHeads>
+void launch_values(Device& device, const AttendCall& c, unsigned n_tokens) {
+  const auto width = static_cast<int>(c.out.cols);
+  const int n_threads = std::min(512, (width + kWarp - 1) / kWarp * kWarp);
+  const dim3 grid(c.n_parts, n_tokens, (c.n_heads + kHeads - 1) / kHeads);
+  add_values<kHeads><<<grid, n_threads, 0, device.stream>>>(c);
+  PRECIS_CUDA_LAUNCHED();
+}
+
+void run(Device& device, const AttendCall& c, unsigned n_tokens) {
+  if (c.max_rows > 0) {
+    c.n_heads > 32   ? launch_scores<8>(device, c, n_tokens)
+    : c.n_heads > 16 ? launch_scores<4>(device, c, n_tokens)
+    : c.n_heads > 8  ? launch_scores<2>(device, c, n_tokens)
+                     : launch_scores<1>(device, c, n_tokens);
+  }
+  const int block_heads = c.mass.data == nullptr ? 1 : c.n_heads;
+  softmax_heads<<<dim3(n_tokens, c.n_heads / block_heads), kSoftmaxThreads, 0, device.stream>>>(
+      c, block_heads);
+  PRECIS_CUDA_LAUNCHED();
+  if (c.max_rows > 0) {
+    c.n_heads > 4 ? launch_values<16>(device, c, n_tokens) : launch_values<4>(device, c, n_tokens);
+  }
+  finish_head<<<dim3(c.n_heads, n_tokens), kFinishThreads, 4 * static_cast<int>(c.out.cols),
+                device.stream>>>(c);
+  PRECIS_CUDA_LAUNCHED();
+}
+
+// The longest list of leading rows; it sizes the workspace, and lies on the device.
+std::int32_t longest(Device& device, std::span<const std::int32_t> n_first) {
+  std::vector<std::int32_t> host(n_first.size());
+  PRECIS_CUDA_CHECK(cudaMemcpyAsync(host.data(), n_first.data(), n_first.size_bytes(),
+                                    cudaMemcpyDeviceToHost, device.stream));
+  PRECIS_CUDA_CHECK(cudaStreamSynchronize(device.stream));
+  return *std::max_element(host.begin(), host.end());
+}
+
+// All tokens, as many at a time as a workspace of bounded size serves.
+void run_tokens(Device& device, AttendCall call) {
+  constexpr std::int64_t kMaxWorkspaceFloats = std::int64_t{64} << 20;
+  const std::int64_t token_floats =
+      std::int64_t{call.n_heads} * (call.max_rows + call.n_parts * call.out.cols + 1);
+  const std::int64_t chunk =
+      std::clamp<std::int64_t>(kMaxWorkspaceFloats / token_floats, 1, call.q.n);
+  device.workspace.begin();
+  call.scores = device.workspace.take<float>(chunk * call.n_heads * call.max_rows);
+  call.partial = device.workspace.take<float>(chunk * call.n_parts * call.n_heads * call.out.cols);
+  call.denominators = device.workspace.take<float>(chunk * call.n_heads);
+  for (call.first_token = 0; call.first_token < call.q.n; call.first_token += chunk) {
+    run(device, call, static_cast<unsigned>(std::min(chunk, call.q.n - call.first_token)));
+  }
+}
+
+}  // namespace
+
+void attend(Device& device, const AttendArgs& args) {
+  if (args.q.n == 0) return;
+  std::int64_t n_listed = args.selection.listed.cols;
+  if (!args.selection.n_first.empty()) n_listed = longest(device, args.selection.n_first);
+  for (int g = 0; g < args.n_kv_heads; ++g) {
+    const AttendArgs a = args.n_kv_heads == 1 ? args : args.of_kv_head(g);
+    AttendCall call{};
+    call.q = a.q;
+    call.format = a.format;
+    call.window_rows = rows_of(a.window.pool);
+    call.window = a.window.window;
+    call.step_begin = a.window.step_begin;
+    call.compressed = rows_of(a.compressed);
+    call.n_first = a.selection.n_first.empty() ? nullptr : a.selection.n_first.data();
+    call.listed = a.selection.listed;
+    call.sink = a.sink.empty() ? nullptr : a.sink.data();
+    call.scale = a.scale;
+    call.angles = a.rope.cos_sin;
+    call.out = a.out;
+    call.mass = a.mass.empty() ? Mat<float>() : a.mass;
+    call.rounding = a.rounding;
+    call.key_begin = a.key_channels().begin;
+    call.value_begin = a.value_channels().begin;
+    call.n_heads = static_cast<int>(args.heads_per_kv_head());
+    call.first_head = g * call.n_heads;
+    call.max_rows = static_cast<int>(a.window.window + n_listed);
+    call.n_parts = (call.max_rows + kPartRows - 1) / kPartRows;
+    run_tokens(device, call);
+  }
+}
+
+}  // namespace precis::cuda

@@ -1,0 +1,63 @@
+// The operations of the CUDA backend, one .cu per folder of kernels.  Arguments hold device memory.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/cuda/device.h"
+#include "backend/cuda/weight.h"
+#include "ops/attend.h"
+#include "ops/compress.h"
+#include "ops/embed.h"
+#include "ops/experts.h"
+#include "ops/hyper.h"
+#include "ops/linear.h"
+#include "ops/norm.h"
+#include "ops/query.h"
+#include "ops/select.h"
+
+namespace precis::cuda {
+
+/// Weight views of a layer's experts on the device, made anew when the host's list has changed.
+class ExpertTables {
+ public:
+  struct Table {
+    const WeightView* w1;
+    const WeightView* w3;
+    const WeightView* w2;
+  };
+
+  ExpertTables() = default;
+  ExpertTables(const ExpertTables&) = delete;
+  ExpertTables& operator=(const ExpertTables&) = delete;
+  ~ExpertTables();
+
+  Table of(std::span<const ExpertWeights> experts, cudaStream_t stream);
+
+ private:
+  struct Entry {
+    std::vector<WeightView> views;  // w1 of all experts, w3, w2
+    WeightView* device = nullptr;
+  };
+  std::unordered_map<const ExpertWeights*, Entry> entries_;
+};
+
+void embed(Device& device, const EmbedArgs& args);
+void linear(Device& device, const LinearArgs& args);
+void rms_norm(Device& device, const RmsNormArgs& args);
+void add_to_streams(Device& device, const AddToStreamsArgs& args);
+void hyper_pre(Device& device, const HyperPreArgs& args);
+void hyper_post(Device& device, const HyperPostArgs& args);
+void hyper_head(Device& device, const HyperHeadArgs& args);
+void query(Device& device, const QueryArgs& args);
+void window_rows(Device& device, const WindowRowsArgs& args);
+void commit_window(Device& device, const CommitWindowArgs& args);
+void index_query(Device& device, const IndexQueryArgs& args);
+void compress(Device& device, const CompressArgs& args);
+void select(Device& device, const SelectArgs& args);
+void attend(Device& device, const AttendArgs& args);
+void route(Device& device, const RouteArgs& args);
+void experts(Device& device, ExpertTables& tables, const ExpertsArgs& args);
+
+}  // namespace precis::cuda

@@ -1,0 +1,39 @@
+#include "backend/cuda/weight.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace precis::cuda {
+
+CudaWeight::CudaWeight(const WeightSource& source, Buffer codes, Buffer scales)
+    : Weight(source.format, source.n_out, source.n_in),
+      codes_(std::move(codes)),
+      scales_(std::move(scales)),
+      block_out_(source.block_out),
+      block_in_(source.block_in) {}
+
+WeightView CudaWeight::view() const {
+  return {codes_.as<const std::uint8_t>(),
+          scales_.as<const std::uint8_t>(),
+          static_cast<int>(n_out()),
+          static_cast<int>(n_in()),
+          block_out_,
+          block_in_,
+          static_cast<int>((n_in() + block_in_ - 1) / block_in_),
+          format()};
+}
+
+std::size_t scale_bytes(const WeightSource& source) {
+  if (source.scales == nullptr) return 0;
+  const auto blocks = [](std::int64_t n, int block) { return (n + block - 1) / block; };
+  return static_cast<std::size_t>(blocks(source.n_out, source.block_out) *
+                                  blocks(source.n_in, source.block_in));
+}
+
+WeightView view_of(const Weight* weight) {
+  PRECIS_CHECK(weight != nullptr);
+  return static_cast<const CudaWeight*>(weight)->view();
+}
+
+}  // namespace precis::cuda
