@@ -10,6 +10,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   nlohmann-json3-dev libcli11-dev libfmt-dev libxxhash-dev libpcre2-dev libhwy-dev libtbb-dev
+  libcairo2-dev fonts-dejavu-core
   libcpp-httplib-dev
   libgtest-dev libgmock-dev
 )

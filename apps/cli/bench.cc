@@ -76,12 +76,6 @@ Result<std::vector<std::int64_t>> parse_sizes(std::string_view name, const std::
   return sizes;
 }
 
-std::string short_size(std::int64_t n) {
-  if (n > 0 && n % (1 << 20) == 0) return fmt::format("{}M", n >> 20);
-  if (n > 0 && n % (1 << 10) == 0) return fmt::format("{}K", n >> 10);
-  return format_count(n);
-}
-
 Result<std::optional<Machine>> find_machine(const std::string& path) {
   const bool named = !path.empty();
   auto machine = read_machine(named ? std::filesystem::path(path) : default_machine_path());
@@ -111,7 +105,7 @@ void add_bench(CLI::App& app, int& exit_code) {
       app, "bench",
       "Measures this machine, a model's speed over context length, and where the time goes.",
       "  precis bench machine\n"
-      "  precis bench step --frontiers 2K,8K,32K --plot speed.svg\n"
+      "  precis bench step --frontiers 2K,8K,32K --plot speed.png\n"
       "  precis bench profile --at 128K\n");
   bench.require_subcommand(1);
   add_bench_machine(bench, exit_code);

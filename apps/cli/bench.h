@@ -21,9 +21,6 @@ void add_bench_profile(CLI::App& bench, int& exit_code);
 /// Errors    kInvalidArgument — a part that is no size
 Result<std::vector<std::int64_t>> parse_sizes(std::string_view name, const std::string& text);
 
-/// "2K", "128K", "1M" where that is exact, else the number.
-std::string short_size(std::int64_t n);
-
 /// The machine of --machine, or of the default place where one is there.
 ///
 /// Errors    as read_machine; without --machine a missing file is no error

@@ -54,8 +54,11 @@ std::string json_lines(const StepBench& bench) {
 }
 
 LogPlot plot_of(const StepBench& bench) {
-  LogPlot plot{.title = fmt::format("{}, {} {}, {} threads", bench.model.name, bench.model.backend,
-                                    bench.model.isa, bench.model.n_threads),
+  const int n_threads = bench.model.n_threads;
+  const std::string threads = fmt::format("{} thread{}", n_threads, n_threads == 1 ? "" : "s");
+  LogPlot plot{.title = "Speed over context",
+               .subtitle = fmt::format("{}, {} {}, {}", bench.model.name, bench.model.backend,
+                                       bench.model.isa, threads),
                .x_label = "context (tokens held)",
                .y_label = "tokens a second",
                .x_ticks = {},
@@ -92,6 +95,7 @@ void print_bench(const StepBench& bench) {
 }
 
 Result<int> measure(const StepFlags& flags) {
+  if (!flags.plot_file.empty()) PRECIS_TRY(picture_format(flags.plot_file));
   StepBenchOptions options;
   PRECIS_ASSIGN_OR_RETURN(options.engine, engine_options(flags.model));
   PRECIS_ASSIGN_OR_RETURN(options.frontiers, parse_sizes("--frontiers", flags.frontiers));
@@ -105,7 +109,7 @@ Result<int> measure(const StepFlags& flags) {
   if (!bench) return std::move(bench).error();
   print_bench(*bench);
   if (!flags.json_file.empty()) PRECIS_TRY(write_file(flags.json_file, json_lines(*bench)));
-  if (!flags.plot_file.empty()) PRECIS_TRY(write_file(flags.plot_file, svg_of(plot_of(*bench))));
+  if (!flags.plot_file.empty()) PRECIS_TRY(write_picture(flags.plot_file, {plot_of(*bench)}));
   return static_cast<int>(kOk);
 }
 
@@ -118,7 +122,7 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       "Measures prefill and decode speed of a model just before each of several context\n"
       "lengths, in one run through the longest, with random tokens.",
       "  precis bench step --frontiers 2K,8K,32K\n"
-      "  precis bench step -m DIR --frontiers 2K,128K,1M --json speed.jsonl --plot speed.svg\n");
+      "  precis bench step -m DIR --frontiers 2K,128K,1M --json speed.jsonl --plot speed.png\n");
   add_engine_flags(command, flags->model);
   command.remove_option(command.get_option("--ctx"));  // the last frontier decides
   command.add_option("--frontiers", flags->frontiers, "Context lengths, ascending")
@@ -131,8 +135,8 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
   command.add_option("--seed", flags->seed, "Of the random tokens")->capture_default_str();
   command.add_option("--json", flags->json_file, "Also write one JSON object a line to this file")
       ->type_name("FILE");
-  command.add_option("--plot", flags->plot_file, "Also draw both speeds over context, as SVG")
-      ->type_name("FILE");
+  command.add_option("--plot", flags->plot_file, "Also draw both speeds over context")
+      ->type_name("FILE.png|.svg");
   command.add_flag("-q,--quiet", flags->quiet, "No progress on stderr");
   command.callback([flags, &exit_code] {
     const Result<int> result = measure(*flags);

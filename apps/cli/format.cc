@@ -77,6 +77,12 @@ Result<std::int64_t> parse_size(std::string_view name, std::string_view text) {
   return n * factor;
 }
 
+std::string short_size(std::int64_t n) {
+  if (n > 0 && n % (1 << 20) == 0) return fmt::format("{}M", n >> 20);
+  if (n > 0 && n % (1 << 10) == 0) return fmt::format("{}K", n >> 10);
+  return format_count(n);
+}
+
 std::string Table::text() const {
   std::vector<std::size_t> widths;
   for (const Column& column : columns_) widths.push_back(width(column.title));

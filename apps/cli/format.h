@@ -28,6 +28,9 @@ double tokens_per_second(std::int64_t n_tokens, double seconds);
 ///           `name`
 Result<std::int64_t> parse_size(std::string_view name, std::string_view text);
 
+/// "2K", "128K", "1M" where that is exact, else as format_count.
+std::string short_size(std::int64_t n);
+
 /// Rows under a header, columns padded to their widest cell.
 class Table {
  public:

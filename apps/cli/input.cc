@@ -54,14 +54,25 @@ Result<std::string> read_input(const std::string& path_or_dash) {
 }
 
 Result<void> write_file(const std::filesystem::path& path, std::string_view content) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  // Under another name first, so that a reader never sees half a file; /dev/stdout has no such name.
+  std::error_code status;
+  const bool in_place =
+      std::filesystem::exists(path, status) && !std::filesystem::is_regular_file(path, status);
+  const std::filesystem::path written =
+      in_place ? path : std::filesystem::path(path.string() + ".partial");
+  std::ofstream file(written, std::ios::binary | std::ios::trunc);
   file.write(content.data(), static_cast<std::streamsize>(content.size()));
   file.close();
   if (file.fail()) {
-    return Error{ErrorCode::kIo,
-                 fmt::format("{} cannot be written: {}", path.string(), std::strerror(errno))};
+    status = std::error_code(errno, std::generic_category());
+  } else if (!in_place) {
+    std::filesystem::rename(written, path, status);
   }
-  return {};
+  if (!status) return {};
+  std::error_code ignored;
+  if (!in_place) std::filesystem::remove(written, ignored);
+  return Error{ErrorCode::kIo,
+               fmt::format("{} cannot be written: {}", path.string(), status.message())};
 }
 
 Result<void> require_utf8(std::string_view text, std::string_view source) {

@@ -22,9 +22,9 @@ Result<std::string> read_stdin();
 /// read_stdin() for "-", else read_file().
 Result<std::string> read_input(const std::string& path_or_dash);
 
-/// Puts `content` in place of the file.
+/// Puts `content` in place of the file, whole.
 ///
-/// Errors    kIo
+/// Errors    kIo — the system refused; a file that stood there is untouched
 Result<void> write_file(const std::filesystem::path& path, std::string_view content);
 
 /// Errors    kCorrupt — `text` is not UTF-8; the message names `source` and the first bad byte

@@ -15,6 +15,7 @@
 #include "cli/format.h"
 #include "cli/input.h"
 #include "cli/options.h"
+#include "cli/plot.h"
 
 namespace precis::cli {
 namespace {
@@ -50,11 +51,12 @@ Result<PlanRequest> request_of(const PlanFlags& flags) {
 }
 
 Result<void> show(const PlanFlags& flags) {
+  if (!flags.plot_file.empty()) PRECIS_TRY(picture_format(flags.plot_file));
   PRECIS_ASSIGN_OR_RETURN(const PlanRequest request, request_of(flags));
   PRECIS_ASSIGN_OR_RETURN(const Plan plan, make_plan(request));
   if (!flags.plot_file.empty()) {
-    PRECIS_ASSIGN_OR_RETURN(const std::string charts, plan_charts(request));
-    PRECIS_TRY(write_file(flags.plot_file, charts));
+    PRECIS_ASSIGN_OR_RETURN(const std::vector<Chart> charts, plan_charts(request));
+    PRECIS_TRY(write_picture(flags.plot_file, charts));
   }
   const Definitions definitions = flags.definitions ? Definitions::kAll : Definitions::kUsed;
   if (flags.json) {
@@ -95,8 +97,8 @@ void add_flags(CLI::App& command, PlanFlags& flags) {
   command.add_flag("--json", flags.json, "One JSON object on stdout");
   command
       .add_option("--plot", flags.plot_file,
-                  "Also draw work and cache over context for all built-in models, as SVG")
-      ->type_name("FILE");
+                  "Also draw work and cache over context for six generations of models")
+      ->type_name("FILE.png|.svg");
 }
 
 }  // namespace

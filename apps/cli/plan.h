@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "precis/planner.h"
 
 #include "cli/json.h"
+#include "cli/plot.h"
 
 namespace precis::cli {
 
@@ -24,10 +26,10 @@ void print_plan(const PlanRequest& request, const Plan& plan, Definitions defini
 /// Errors    as find_hardware and read_hardware
 Result<Hardware> resolve_hardware(const std::string& name_or_file);
 
-/// Work and cache over context for the built-in models, one chart above the other, as SVG.
+/// Work and cache over context for the built-in models.
 ///
 /// Errors    as make_plan
-Result<std::string> plan_charts(const PlanRequest& request);
+Result<std::vector<Chart>> plan_charts(const PlanRequest& request);
 
 /// Adds `precis plan cost`.
 void add_plan_cost(CLI::App& plan, int& exit_code);

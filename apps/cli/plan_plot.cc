@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "cli/bench.h"
+#include "cli/format.h"
 #include "cli/plan.h"
 #include "cli/plot.h"
 
@@ -18,13 +18,15 @@ constexpr std::int64_t kLastContext = 1 << 20;
 
 }  // namespace
 
-Result<std::string> plan_charts(const PlanRequest& request) {
+Result<std::vector<Chart>> plan_charts(const PlanRequest& request) {
   LogPlot work{.title = "Work of one decoded token",
+               .subtitle = "all operations, weighted by what they take at FP8 speed",
                .x_label = "context (tokens)",
                .y_label = "equivalent FP8 GFLOP",
                .x_ticks = {},
                .series = {}};
-  LogPlot cache{.title = "Cache of one request",
+  LogPlot cache{.title = "KV cache of one request",
+                .subtitle = "in each model's released row formats",
                 .x_label = "context (tokens)",
                 .y_label = "MiB",
                 .x_ticks = {},
@@ -48,7 +50,7 @@ Result<std::string> plan_charts(const PlanRequest& request) {
       cache.series.back().points.push_back({x, static_cast<double>(context.kv.total()) / kMib});
     }
   }
-  return stacked({svg_of(work), svg_of(cache)});
+  return std::vector<Chart>{std::move(work), std::move(cache)};
 }
 
 }  // namespace precis::cli

@@ -1,8 +1,15 @@
-// A line chart as SVG text: what a benchmark shows over context length.
+// Pictures of results as PNG or SVG: lines over logarithmic axes, and heat maps.
 #pragma once
 
+#include <filesystem>
 #include <string>
+#include <variant>
 #include <vector>
+
+#include "precis/status.h"
+
+#include "cli/heat_map.h"
+#include "cli/plot_canvas.h"
 
 namespace precis::cli {
 
@@ -13,7 +20,7 @@ struct PlotPoint {
 
 struct PlotSeries {
   std::string name;
-  std::vector<PlotPoint> points;
+  std::vector<PlotPoint> points;  // by ascending x
 };
 
 struct PlotTick {
@@ -21,22 +28,40 @@ struct PlotTick {
   std::string label;
 };
 
-/// A chart with two logarithmic axes.
+/// A chart with two logarithmic axes.  Series differ by colour (safe for colour-blind readers),
+/// dashes and marker, and are named beside their last point; ten are easily told apart.
+///
+/// Requires  at least one point; all coordinates positive and finite
 struct LogPlot {
   std::string title;
+  std::string subtitle;  // may be empty
   std::string x_label;
   std::string y_label;
   std::vector<PlotTick> x_ticks;
   std::vector<PlotSeries> series;
 };
 
-/// The chart as a complete SVG document.  Series differ by colour (safe for colour-blind readers),
-/// dashes and markers; at most six of them.
-///
-/// Requires  1 … 6 series; all coordinates positive and at least one point
-std::string svg_of(const LogPlot& plot);
+PlotSize size_of(const LogPlot& plot);
+void draw(const LogPlot& plot, Canvas& canvas);
 
-/// Documents of svg_of(), one below the other, as one document.
-std::string stacked(const std::vector<std::string>& charts);
+using Chart = std::variant<LogPlot, HeatMap>;
+
+/// What the file's extension asks for, in either case of letters.  Called before long work, so that
+/// a mistyped name is not found after it.
+///
+/// Errors    kInvalidArgument — neither .png nor .svg; kNotFound — its directory is not there
+Result<PictureFormat> picture_format(const std::filesystem::path& path);
+
+/// One picture of the charts, one below the other.
+///
+/// Requires  at least one chart
+/// Errors    kIo — as Canvas::finish
+Result<std::string> picture_of(const std::vector<Chart>& charts, PictureFormat format);
+
+/// picture_of() in a file, in the format that its extension asks for.
+///
+/// Errors    as picture_format, picture_of and write_file; a file that stood there is then
+///           untouched
+Result<void> write_picture(const std::filesystem::path& path, const std::vector<Chart>& charts);
 
 }  // namespace precis::cli
