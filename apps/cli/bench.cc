@@ -103,14 +103,17 @@ void add_bench_machine(CLI::App& bench, int& exit_code) {
 void add_bench(CLI::App& app, int& exit_code) {
   CLI::App& bench = add_command(
       app, "bench",
-      "Measures this machine, a model's speed over context length, and where the time goes.",
+      "Measures this machine, a model's speed over context length, where the time goes, and V4's\n"
+      "attention beside those before it.",
       "  precis bench machine\n"
       "  precis bench step --frontiers 2K,8K,32K --plot speed.png\n"
-      "  precis bench profile --at 128K\n");
+      "  precis bench profile --at 128K\n"
+      "  precis bench attention --kinds mla,dsa,v4 --ctx 8K,128K\n");
   bench.require_subcommand(1);
   add_bench_machine(bench, exit_code);
   add_bench_step(bench, exit_code);
   add_bench_profile(bench, exit_code);
+  add_bench_attention(bench, exit_code);
 }
 
 }  // namespace precis::cli

@@ -12,6 +12,7 @@
 
 namespace precis::cli {
 
+void add_bench_attention(CLI::App& bench, int& exit_code);
 void add_bench_machine(CLI::App& bench, int& exit_code);
 void add_bench_step(CLI::App& bench, int& exit_code);
 void add_bench_profile(CLI::App& bench, int& exit_code);
