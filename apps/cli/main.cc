@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   add_verify(app, exit_code);
   add_plan(app, exit_code);
   add_bench(app, exit_code);
+  add_eval(app, exit_code);
   add_version(app, exit_code);
 
   catch_interrupts();

@@ -239,11 +239,20 @@ struct RecallCell {
   std::vector<SelectorRecall> layers;
 };
 
+/// How often an answer of a task at one length turned out to be this.
+struct EvalDetail {
+  std::string task;
+  std::int64_t length = 0;
+  std::string detail;
+  std::int64_t n_questions = 0;
+};
+
 struct EvalSummary {
   std::vector<EvalCell> cells;        // task × length
   std::vector<EvalCell> depth_cells;  // task × length × depth
   std::vector<EffectiveContext> effective;
   std::vector<RecallCell> recall;
+  std::vector<EvalDetail> details;
   std::string disclosure;
 };
 EvalSummary summarise(const EvalRun& run);

@@ -135,8 +135,9 @@ class EndpointSubject : public EvalSubject {
       }
       if (n_tries > options_.n_retries ||
           (http.status != 200 && !is_worth_another_try(http.status))) {
-        return std::move(error).with_context(
-            fmt::format("{}{}, try {}", url_.server, url_.path, n_tries));
+        return std::move(error).with_context(fmt::format("{}{} gave no usable reply in {} {}",
+                                                         url_.server, url_.path, n_tries,
+                                                         n_tries == 1 ? "try" : "tries"));
       }
       pause(std::clamp(http.retry_after_seconds, wait_seconds, kLongestWaitSeconds), go_on);
       wait_seconds = std::min(2 * wait_seconds, kLongestWaitSeconds);

@@ -34,7 +34,10 @@ HttpReply post_json(const HttpUrl& url,
     const httplib::Headers all(headers.begin(), headers.end());
     const httplib::Result result = client.Post(url.path, all, body, "application/json");
     if (!result) {
-      reply.failure = httplib::to_string(result.error());
+      reply.failure = result.error() == httplib::Error::Connection ? "no connection"
+                      : result.error() == httplib::Error::Read
+                          ? "the reply did not come in time, or ended early"
+                          : httplib::to_string(result.error());
       return reply;
     }
     reply.status = result->status;

@@ -169,6 +169,21 @@ std::vector<RecallCell> recall_cells(const EvalRun& run) {
   return out;
 }
 
+std::vector<EvalDetail> detail_counts(const EvalRun& run) {
+  std::map<std::tuple<std::size_t, std::int64_t, std::string>, EvalDetail> counts;
+  for (const EvalRecord& record : run.records) {
+    if (record.detail.empty()) continue;
+    EvalDetail& count = counts[{order_of(record.task), record.length, record.detail}];
+    count = {.task = record.task,
+             .length = record.length,
+             .detail = record.detail,
+             .n_questions = count.n_questions + 1};
+  }
+  std::vector<EvalDetail> out;
+  for (auto& [key, count] : counts) out.push_back(std::move(count));
+  return out;
+}
+
 std::string disclosure_of(const EvalRun& run) {
   std::vector<std::string> parts;
   for (const auto& [key, value] : run.configuration) {
@@ -201,6 +216,7 @@ EvalSummary summarise(const EvalRun& run) {
   }
   summary.effective = effective_contexts(summary.cells);
   summary.recall = recall_cells(run);
+  summary.details = detail_counts(run);
   summary.disclosure = disclosure_of(run);
   return summary;
 }

@@ -134,9 +134,9 @@ Result<std::vector<std::string>> parse_eval_tasks(std::string_view names) {
     if (known) continue;
     std::vector<std::string_view> list = {"all"};
     for (const EvalTaskInfo& info : eval_tasks()) {
-      if (list.back() != info.group && info.group != info.name) list.push_back(info.group);
-      list.push_back(info.name);
+      if (std::ranges::find(list, info.group) == list.end()) list.push_back(info.group);
     }
+    for (const EvalTaskInfo& info : eval_tasks()) list.push_back(info.name);
     return Error{ErrorCode::kInvalidArgument, fmt::format("no task is called \"{}\"; there are {}",
                                                           name, fmt::join(list, ", "))};
   }
