@@ -1,4 +1,5 @@
 // Each attention against values that others' code computed: tools/make_lineage_golden.py.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
