@@ -27,15 +27,15 @@ Layout layout_of(const WeightSource& source) {
   Layout out;
   switch (source.format) {
     case WeightFormat::kF32: out.panel_bytes = n_in * kPanelOutputs * 4; break;
-    case WeightFormat::kBf16: out.panel_bytes = n_in * kPanelOutputs * 2; break;
+    case WeightFormat::kBf16: out.panel_bytes = (n_in + 1) / 2 * 4 * kPanelOutputs; break;
     case WeightFormat::kFp8Block:
-      out.panel_bytes = n_in * kPanelOutputs;
+      out.panel_bytes = (n_in + 1) / 2 * 2 * kPanelOutputs;
       out.scale_group = source.block_in;
       PRECIS_CHECK_EQ(source.block_in, 128);
       break;
     case WeightFormat::kFp4Group:
       PRECIS_CHECK_EQ(source.n_in % 2, 0);
-      out.panel_bytes = n_in / 2 * kPanelOutputs;
+      out.panel_bytes = (n_in + 7) / 8 * 4 * kPanelOutputs;
       out.scale_group = source.block_in;
       PRECIS_CHECK_EQ(source.block_in, 32);
       break;
@@ -49,16 +49,20 @@ Layout layout_of(const WeightSource& source) {
   return out;
 }
 
-// Row-major [n_lanes, n] elements to [n, 16]; lanes without a row keep the memory's zeros.
-template <typename T>
-void interleave(const std::byte* rows, std::int64_t n, std::int64_t n_lanes, std::byte* panel) {
+// n_lanes rows of row_bytes each, cut into words, to [words, 16]; lanes without a row and the end of
+// a word without codes keep the memory's zeros.
+template <typename Word>
+void interleave(const std::byte* rows, std::size_t row_bytes, std::int64_t n_lanes,
+                std::byte* panel) {
+  constexpr std::size_t kStride = kPanelOutputs * sizeof(Word);
   for (std::int64_t lane = 0; lane < n_lanes; ++lane) {
-    const std::byte* row = rows + static_cast<std::size_t>(lane * n) * sizeof(T);
-    std::byte* out = panel + static_cast<std::size_t>(lane) * sizeof(T);
-    for (std::int64_t i = 0; i < n; ++i) {
-      std::memcpy(out + static_cast<std::size_t>(i) * kPanelOutputs * sizeof(T),
-                  row + static_cast<std::size_t>(i) * sizeof(T), sizeof(T));
+    const std::byte* row = rows + static_cast<std::size_t>(lane) * row_bytes;
+    std::byte* out = panel + static_cast<std::size_t>(lane) * sizeof(Word);
+    std::size_t i = 0;
+    for (; i + sizeof(Word) <= row_bytes; i += sizeof(Word), out += kStride) {
+      std::memcpy(out, row + i, sizeof(Word));
     }
+    std::memcpy(out, row + i, row_bytes - i);
   }
 }
 
@@ -89,13 +93,13 @@ void CpuWeight::fill_panel(const WeightSource& source, std::int64_t index) {
   const std::size_t row_bytes = source.code_bytes() / static_cast<std::size_t>(n_out());
   const std::byte* rows = source.codes + static_cast<std::size_t>(first) * row_bytes;
   switch (format()) {
-    case WeightFormat::kF32: interleave<std::uint32_t>(rows, n_in(), n_lanes, panel(index)); break;
-    case WeightFormat::kBf16: interleave<std::uint16_t>(rows, n_in(), n_lanes, panel(index)); break;
-    case WeightFormat::kFp8Block:
-      interleave<std::uint8_t>(rows, n_in(), n_lanes, panel(index));
-      break;
+    case WeightFormat::kF32:
+    case WeightFormat::kBf16:
     case WeightFormat::kFp4Group:
-      interleave<std::uint8_t>(rows, n_in() / 2, n_lanes, panel(index));
+      interleave<std::uint32_t>(rows, row_bytes, n_lanes, panel(index));
+      break;
+    case WeightFormat::kFp8Block:
+      interleave<std::uint16_t>(rows, row_bytes, n_lanes, panel(index));
       break;
   }
   if (scale_group_ > 0) fill_scales(source, index, n_lanes);

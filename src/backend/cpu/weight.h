@@ -1,8 +1,9 @@
 // Weight matrices in the CPU layout: codes as stored, interleaved so that lanes are outputs.
 //
-// 16 consecutive outputs form a panel; a panel holds, for each k in ascending order, its 16 codes
-// side by side (FP4: for each pair of k, 16 bytes).  A product for one token thus streams the
-// matrix once, front to back, with one vector load per k.  The last panel is padded with zeros.
+// 16 consecutive outputs form a panel; a panel holds words of one code (f32), of two (bf16, FP8) or
+// of eight (FP4) consecutive k, for each word in ascending order its 16 outputs side by side.  A
+// product for one token thus streams the matrix once, front to back, with one vector load per word.
+// The last panel and the last words are padded with zeros.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,8 @@ class CpuWeight final : public Weight {
   /// k values that share a scale: 128 (FP8), 32 (FP4), 0 where there are no scales.
   int scale_group() const { return scale_group_; }
 
-  /// Codes of one panel: [n_in, 16] values, FP4 [n_in / 2, 16] bytes.
+  /// Codes of one panel: f32 [n_in, 16], bf16 and FP8 [⌈n_in / 2⌉, 16, 2] values, FP4
+  /// [⌈n_in / 8⌉, 16, 4] bytes.
   std::byte* panel(std::int64_t index) const {
     return memory_.data() + static_cast<std::size_t>(index) * panel_bytes_;
   }
