@@ -96,7 +96,9 @@ struct AttentionBench {
   std::string backend;
   std::string isa;
   int n_threads = 0;
-  std::vector<AttentionFigure> figures;  // by kind, context, and one token before the chunk
+  // By kind, context, and one token before the chunk.  A chunk that would take long is shorter, and
+  // missing where one token of it is all that fits.
+  std::vector<AttentionFigure> figures;
 };
 
 /// Runs every kind at every context, for one token and for one chunk.

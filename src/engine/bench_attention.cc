@@ -29,6 +29,8 @@ constexpr double kEnoughSeconds = 0.4;
 constexpr int kMinRuns = 3;
 constexpr int kMaxRuns = 25;
 constexpr std::int64_t kMaxChunkTokens = 4096;
+// A chunk is cut to what one token's time lets expect in so long.
+constexpr double kLongestChunkSeconds = 15;
 
 Error invalid(std::string message) {
   return {ErrorCode::kInvalidArgument, std::move(message)};
@@ -67,10 +69,13 @@ Result<void> check_options(const AttentionBenchOptions& options) {
   return {};
 }
 
-struct Timed {
-  double seconds = 0;
-  Profile profile;  // of one run
-};
+void add_share(const AttentionFigure& part, double share, AttentionFigure& sum) {
+  sum.seconds += share * part.seconds;
+  sum.flop += share * part.flop;
+  sum.bytes += share * part.bytes;
+  sum.bound_s += share * part.bound_s;
+  if (part.source == Source::kRunReused) sum.source = Source::kRunReused;
+}
 
 class AttentionBencher {
  public:
@@ -86,6 +91,7 @@ class AttentionBencher {
   std::vector<AttentionFigure> run(const std::string& kind, std::int64_t context);
   std::vector<AttentionFigure> mix(std::int64_t context);
   AttentionFigure compute(const std::string& kind, std::int64_t context, std::int64_t n_tokens);
+  static std::int64_t affordable(std::int64_t n_tokens, const AttentionFigure& one_token);
   void time(AttentionLayer& layer, AttentionFigure& figure);
   double time_once(AttentionLayer& layer, AttentionFigure& figure);
 
@@ -141,13 +147,22 @@ void AttentionBencher::time(AttentionLayer& layer, AttentionFigure& figure) {
   figure.seconds = seconds[seconds.size() / 2];
 }
 
+// As many of n_tokens as fit the time; 0 where that is one, which is measured already.
+std::int64_t AttentionBencher::affordable(std::int64_t n_tokens, const AttentionFigure& one_token) {
+  const double n_fit = kLongestChunkSeconds / one_token.seconds;
+  if (n_fit >= static_cast<double>(n_tokens)) return n_tokens;
+  return n_fit < 2 ? 0 : static_cast<std::int64_t>(n_fit);
+}
+
 std::vector<AttentionFigure> AttentionBencher::run(const std::string& kind, std::int64_t context) {
   if (on_measure_) on_measure_(fmt::format("{} at {} tokens", kind, context));
   const std::vector<std::int64_t> lengths = step_lengths(context);
   const auto layer = make_attention_layer(
       kind, options_.shape, {context, lengths.back(), options_.memory_bytes, options_.seed});
   std::vector<AttentionFigure> figures;
-  for (const std::int64_t n_tokens : lengths) {
+  for (const std::int64_t wanted : lengths) {
+    const std::int64_t n_tokens = figures.empty() ? wanted : affordable(wanted, figures.front());
+    if (n_tokens == 0) continue;
     AttentionFigure figure = new_figure(kind, context, n_tokens);
     figure.source = layer->reuses_rows() ? Source::kRunReused : Source::kRun;
     layer->prepare(n_tokens);
@@ -175,21 +190,19 @@ std::vector<AttentionFigure> AttentionBencher::mix(std::int64_t context) {
                                                {"hca", shape.n_heavy_layers}};
   const double n_layers = shape.n_window_layers + shape.n_sparse_layers + shape.n_heavy_layers;
   std::vector<AttentionFigure> figures;
-  for (const std::int64_t n_tokens : step_lengths(context)) {
-    figures.push_back(new_figure("v4", context, n_tokens));
-  }
   for (const auto& [kind, n] : parts) {
     if (n == 0) continue;
     const std::vector<AttentionFigure> part = figures_of(kind, context);
-    for (std::size_t i = 0; i < figures.size(); ++i) {
-      const double share = n / n_layers;
-      figures[i].seconds += share * part[i].seconds;
-      figures[i].flop += share * part[i].flop;
-      figures[i].bytes += share * part[i].bytes;
-      figures[i].bound_s += share * part[i].bound_s;
-      figures[i].n_runs = part[i].n_runs;
-      if (part[i].source == Source::kRunReused) figures[i].source = Source::kRunReused;
+    if (figures.empty()) {
+      for (const AttentionFigure& step : part) {
+        figures.push_back(new_figure("v4", context, step.n_tokens));
+        figures.back().n_runs = step.n_runs;
+      }
     }
+    // Only steps of the same length have a mean.
+    figures.resize(std::min(figures.size(), part.size()));
+    if (figures.back().n_tokens != part[figures.size() - 1].n_tokens) figures.pop_back();
+    for (std::size_t i = 0; i < figures.size(); ++i) add_share(part[i], n / n_layers, figures[i]);
   }
   return figures;
 }
