@@ -202,34 +202,55 @@ void run_hyper_head(const HyperHeadArgs& a, std::int64_t begin, std::int64_t end
   }
 }
 
-// Registers of all streams are read before one is written: out may be streams.
+// The factors of one token, each in all lanes: read from memory again for every column they would
+// cost as many loads as there are multiply-adds.
+template <int kStreams>
+struct PostFactors {
+  static constexpr int kMax = kStreams > 0 ? kStreams : kMaxStreams;
+  VF32 post[kMax];
+  VF32 comb[kMax * kMax];
+};
+
+// One vector of columns.  All streams are read before one is written: out may be streams.
+template <int kStreams, class Load, class Store>
+HWY_INLINE void post_columns(const PostFactors<kStreams>& factors, int n_streams, Rounding rounding,
+                             const Load& load, const Store& store) {
+  const VF32 f = load(-1);
+  VF32 in[PostFactors<kStreams>::kMax];
+  for (int i = 0; i < n_streams; ++i) in[i] = load(i);
+  for (int j = 0; j < n_streams; ++j) {
+    VF32 sum = hn::Mul(factors.post[j], f);
+    for (int i = 0; i < n_streams; ++i) {
+      sum = hn::MulAdd(factors.comb[i * n_streams + j], in[i], sum);
+    }
+    store(j, round_as(sum, rounding));
+  }
+}
+
 template <int kStreams>
 void post_token(const HyperPostArgs& a, std::int64_t t) {
   const DF32 df;
   const int n_streams = kStreams > 0 ? kStreams : static_cast<int>(a.streams.planes);
-  const float* post = a.post.row(t);
-  const float* comb = a.comb.row(t);
+  PostFactors<kStreams> factors;
+  for (int j = 0; j < n_streams; ++j) factors.post[j] = hn::Set(df, a.post(t, j));
+  for (int i = 0; i < n_streams * n_streams; ++i) factors.comb[i] = hn::Set(df, a.comb(t, i));
+  const float* f = a.f.row(t);
+  const float* in = a.streams.at(t, 0);
+  float* out = a.out.at(t, 0);
   const auto n = static_cast<std::size_t>(a.streams.cols);
-  for (std::size_t d = 0; d < n; d += kLanes) {
-    const bool partial = n - d < kLanes;
-    const auto load = [partial, n, d](const float* row) HWY_ATTR {
-      return partial ? load_first(row + d, n - d) : hn::LoadU(DF32(), row + d);
-    };
-    const VF32 f = load(a.f.row(t));
-    VF32 in[kStreams > 0 ? kStreams : kMaxStreams];
-    for (int i = 0; i < n_streams; ++i) in[i] = load(a.streams.at(t, i));
-    for (int j = 0; j < n_streams; ++j) {
-      VF32 sum = hn::Mul(hn::Set(df, post[j]), f);
-      for (int i = 0; i < n_streams; ++i) {
-        sum = hn::MulAdd(hn::Set(df, comb[i * n_streams + j]), in[i], sum);
-      }
-      sum = round_as(sum, a.rounding);
-      if (partial) {
-        store_first(sum, a.out.at(t, j) + d, n - d);
-      } else {
-        hn::StoreU(sum, df, a.out.at(t, j) + d);
-      }
-    }
+  const auto place = [n](int stream) { return static_cast<std::size_t>(stream) * n; };
+  std::size_t d = 0;
+  for (; d + kLanes <= n; d += kLanes) {
+    post_columns(
+        factors, n_streams, a.rounding,
+        [&](int i) HWY_ATTR { return hn::LoadU(DF32(), (i < 0 ? f : in + place(i)) + d); },
+        [&](int j, VF32 v) HWY_ATTR { hn::StoreU(v, DF32(), out + place(j) + d); });
+  }
+  if (d < n) {
+    post_columns(
+        factors, n_streams, a.rounding,
+        [&](int i) HWY_ATTR { return load_first((i < 0 ? f : in + place(i)) + d, n - d); },
+        [&](int j, VF32 v) HWY_ATTR { store_first(v, out + place(j) + d, n - d); });
   }
 }
 
