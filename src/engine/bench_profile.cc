@@ -91,7 +91,7 @@ Result<StepProfile> profile_step(const ProfileOptions& options,
   };
   EngineOptions engine = options.engine;
   PRECIS_ASSIGN_OR_RETURN(engine.backend, timed_backend_name(engine.backend));
-  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(engine, chunk_tokens, wrap));
+  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(engine, config, chunk_tokens, wrap));
   StepProfile profile;
   profile.context = options.context;
   profile.chunk_tokens = chunk_tokens;

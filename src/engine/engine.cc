@@ -85,14 +85,13 @@ Result<int> resolve_chunk(int chunk_tokens) {
   return chunk_tokens;
 }
 
-Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens,
+Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config, int chunk_tokens,
                                const WrapBackend& wrap) {
   PRECIS_ASSIGN_OR_RETURN(const int n_threads, resolve_threads(options.n_threads));
   LoadedModel loaded;
   loaded.threads = std::make_unique<ThreadPool>(n_threads);
   PRECIS_ASSIGN_OR_RETURN(loaded.backend, make_backend(options.backend, *loaded.threads));
   if (wrap) loaded.backend = wrap(std::move(loaded.backend));
-  PRECIS_ASSIGN_OR_RETURN(ModelConfig config, load_config(options.model));
   PRECIS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(options.model));
   PRECIS_ASSIGN_OR_RETURN(ModelTensors tensors, load_tensors(config, checkpoint, *loaded.backend));
   for (const TensorSpec& spec : expected_tensors(config)) {
@@ -121,7 +120,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
                              (options.model / "tokenizer.json").string(), config.vocab_size,
                              tokenizer.vocab_size())};
   }
-  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, chunk_tokens));
+  PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, config, chunk_tokens));
 
   auto impl = std::make_unique<Impl>(
       Impl{options, std::move(loaded), std::move(tokenizer), {}, max_tokens, nullptr, nullptr, {}});

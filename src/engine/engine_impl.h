@@ -31,8 +31,9 @@ using WrapBackend = std::function<std::unique_ptr<Backend>(std::unique_ptr<Backe
 
 /// Opens, checks and loads the checkpoint of `options`; steps of at most `chunk_tokens`.
 ///
+/// Requires  config is load_config(options.model)
 /// Errors    as Engine::open, tokenizer aside
-Result<LoadedModel> load_model(const EngineOptions& options, int chunk_tokens,
+Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config, int chunk_tokens,
                                const WrapBackend& wrap = {});
 
 /// The tokens of a prefill step that `chunk_tokens` of EngineOptions asks for.

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -350,7 +348,8 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   engine_options.n_threads = options.n_threads;
   PRECIS_ASSIGN_OR_RETURN(
       LoadedModel loaded,
-      load_model(engine_options, static_cast<int>(std::max<std::int64_t>(expected.n_prefill, 1))));
+      load_model(engine_options, config,
+                 static_cast<int>(std::max<std::int64_t>(expected.n_prefill, 1))));
 
   VerifyReport report;
   Run run(loaded, expected, options);
