@@ -4,12 +4,18 @@
 #include <limits>
 #include <string>
 
+#include "backend/cpu/dispatch.h"
 #include "base/threads.h"
 
 namespace precis {
 
 int available_processors() {
   return n_available_processors();
+}
+
+Result<std::string> cpu_instruction_set() {
+  PRECIS_ASSIGN_OR_RETURN(const Isa isa, choose_isa());
+  return std::string(isa_name(isa));
 }
 
 ProcessMemory process_memory() {
