@@ -1,9 +1,12 @@
 #include "kv/kv_cache.h"
 
 #include <cmath>
+#include <cstring>
+#include <fstream>
 #include <set>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "kv/kv_test_util.h"
 
@@ -60,6 +63,45 @@ TEST(KvCache, BytesHeldAreThePlannedOnesAtEveryPageEdge) {
       EXPECT_EQ(cache->n_bytes(), kv_bytes(world.spec(), n).total()) << n;
     }
   }
+}
+
+// Sanitizers keep memory of their own beside every allocation.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PRECIS_PLAIN_MEMORY 0
+#else
+#define PRECIS_PLAIN_MEMORY 1
+#endif
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t mapped = 0;
+  std::int64_t resident = 0;
+  statm >> mapped >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// What the system counts is what kv_bytes says, a + b · n for whole pages, once the rows are there.
+TEST(KvCache, ResidentMemoryGrowsByThePlannedBytes) {
+  if (PRECIS_PLAIN_MEMORY == 0) GTEST_SKIP() << "memory of a sanitizer is counted too";
+  constexpr std::int32_t kPages = 10'000;
+  constexpr std::int64_t kPositions = kPages * kPagePositions;
+  KvWorld world;
+  const auto cache = world.new_cache(kPositions);
+  const std::int64_t before = resident_bytes();
+  if (before == 0) GTEST_SKIP() << "the system does not tell";
+  const std::int64_t held_before = cache->n_bytes();
+  cache->reserve(kPositions);
+  cache->commit(kPositions);
+  const auto page_bytes = static_cast<std::size_t>(world.pool().page_bytes());
+  for (std::int32_t page = 0; page < kPages; ++page) {
+    std::memset(world.pool().data(page), 1, page_bytes);
+  }
+  const std::int64_t planned = kv_bytes(world.spec(), kPositions).total();
+  EXPECT_EQ(cache->n_bytes(), planned);
+  EXPECT_EQ(planned, kv_bytes(world.spec(), 0).fixed() + kPages * world.pool().page_bytes());
+  const auto growth = static_cast<double>(planned - held_before);
+  // Memory that earlier tests gave back may be used again.
+  EXPECT_NEAR(static_cast<double>(resident_bytes() - before), growth, 0.06 * growth);
 }
 
 TEST(KvCache, RowsKeepTheirAddressWhileTheCacheGrows) {
