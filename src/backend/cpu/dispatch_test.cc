@@ -24,13 +24,23 @@ class ForcedIsa {
   std::string before_;
 };
 
-TEST(ChooseIsa, ForcedBaselineIsWhatTheBackendRunsOn) {
-  const ForcedIsa forced("baseline");
-  ThreadPool threads(1);
-  const Result<std::unique_ptr<Backend>> backend = make_cpu_backend(threads);
-  ASSERT_TRUE(backend.ok());
-  EXPECT_EQ((*backend)->isa(), "baseline");
-  EXPECT_EQ((*backend)->name(), "cpu");
+TEST(ChooseIsa, TheForcedOneIsWhatTheBackendRunsOnOrIsRefusedByName) {
+  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kBaseline}) {
+    const std::string name(isa_name(isa));
+    SCOPED_TRACE(name);
+    const ForcedIsa forced(name.c_str());
+    ThreadPool threads(1);
+    const Result<std::unique_ptr<Backend>> backend = make_cpu_backend(threads);
+    ASSERT_EQ(backend.ok(), is_available(isa));
+    if (backend.ok()) {
+      EXPECT_EQ((*backend)->isa(), name);
+      EXPECT_EQ((*backend)->name(), "cpu");
+    } else {
+      EXPECT_EQ(backend.error().code, ErrorCode::kInvalidArgument);
+      EXPECT_NE(backend.error().message.find(name), std::string::npos);
+    }
+  }
+  EXPECT_TRUE(is_available(Isa::kBaseline));
 }
 
 TEST(ChooseIsa, EmptyVariableMeansTheBest) {
