@@ -109,6 +109,8 @@ TEST_P(Determinism, EveryInstructionSetKeepsItsBits) {
       SCOPED_TRACE("chunk " + std::to_string(chunk));
       expect_same(model->run(tokens, chunk), by_isa[isa]);
     }
+    SCOPED_TRACE("1 thread");
+    expect_same(open(1, isa)->run(tokens, 64), by_isa[isa]);
   }
   ASSERT_FALSE(by_isa.empty());
   if (by_isa.contains("avx512") && by_isa.contains("avx2")) {
