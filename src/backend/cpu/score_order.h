@@ -40,11 +40,6 @@ HWY_INLINE void offer(const float* scores, int n, Rounding rounding, std::int32_
   constexpr int kRows = static_cast<int>(kLanes);
   // Rounding keeps the order: what is ruled out after it is ruled out before it.
   const auto bound = hn::Set(d, best.bound(first_row));
-  auto all_out = hn::Le(hn::Load(d, scores), bound);
-  for (int i = kRows; i < n; i += kRows) {
-    all_out = hn::And(all_out, hn::Le(hn::Load(d, scores + i), bound));
-  }
-  if (HWY_LIKELY(hn::AllTrue(d, all_out))) return;
   for (int word = 0; word < n; word += 64) {
     std::uint64_t lanes = 0;
     for (int i = word; i < std::min(n, word + 64); i += kRows) {
