@@ -11,6 +11,7 @@
 #include "backend/registry.h"
 #include "base/threads.h"
 #include "model/model.h"
+#include "model/small_config_test_util.h"
 #include "model/synthetic.h"
 
 namespace precis {
@@ -18,45 +19,30 @@ namespace {
 
 struct Shape {
   const char* name;
-  int hidden, heads, head_dim, rope, q_lora, groups, o_lora, window, topk, index_heads, index_dim;
-  int experts, active, expert_dim, n_hash, streams;
-  const char* ratios;
+  SmallConfig config;
   SyntheticDtypes dtypes;
 };
 
 constexpr std::array<Shape, 6> kShapes{{
-    {"narrow rows, small window", 128, 3, 96, 32, 64, 3, 32, 17, 5, 2, 32, 5, 3, 96, 1, 4,
-     "[4,0,32,4,0]", SyntheticDtypes::kRelease},
-    {"wide rows, many heads", 192, 8, 320, 64, 96, 4, 48, 64, 40, 8, 64, 8, 1, 64, 0, 4,
-     "[128,4,0]", SyntheticDtypes::kRelease},
-    {"released row, ragged model", 160, 4, 512, 64, 160, 2, 96, 128, 9, 4, 128, 3, 3, 160, 2, 4,
-     "[0,4,128]", SyntheticDtypes::kRelease},
-    {"two streams, bf16", 64, 2, 128, 64, 32, 1, 32, 8, 3, 1, 64, 4, 2, 32, 1, 2, "[4,128,4]",
-     SyntheticDtypes::kBf16},
-    {"heavy only", 128, 2, 80, 16, 128, 2, 64, 100, 7, 4, 128, 4, 2, 128, 0, 4, "[16,64,2]",
+    {"narrow rows, small window",
+     {128, 3, 96, 32, 64, 3, 32, 17, 5, 2, 32, 5, 3, 96, 1, 4, "[4,0,32,4,0]"},
      SyntheticDtypes::kRelease},
-    {"window only", 128, 2, 128, 64, 128, 2, 64, 33, 7, 4, 128, 4, 2, 128, 0, 4, "[0,0,0]",
+    {"wide rows, many heads",
+     {192, 8, 320, 64, 96, 4, 48, 64, 40, 8, 64, 8, 1, 64, 0, 4, "[128,4,0]"},
+     SyntheticDtypes::kRelease},
+    {"released row, ragged model",
+     {160, 4, 512, 64, 160, 2, 96, 128, 9, 4, 128, 3, 3, 160, 2, 4, "[0,4,128]"},
+     SyntheticDtypes::kRelease},
+    {"two streams, bf16",
+     {64, 2, 128, 64, 32, 1, 32, 8, 3, 1, 64, 4, 2, 32, 1, 2, "[4,128,4]"},
+     SyntheticDtypes::kBf16},
+    {"heavy only",
+     {128, 2, 80, 16, 128, 2, 64, 100, 7, 4, 128, 4, 2, 128, 0, 4, "[16,64,2]"},
+     SyntheticDtypes::kRelease},
+    {"window only",
+     {128, 2, 128, 64, 128, 2, 64, 33, 7, 4, 128, 4, 2, 128, 0, 4, "[0,0,0]"},
      SyntheticDtypes::kRelease},
 }};
-
-std::string config_json(const Shape& s) {
-  std::string ratios = s.ratios;
-  ratios.insert(ratios.size() - 1, ",0");
-  const auto n_layers = std::count(ratios.begin(), ratios.end(), ',');
-  return fmt::format(
-      R"({{"model_type":"deepseek_v4","vocab_size":64,"hidden_size":{},"num_hidden_layers":{},)"
-      R"("hc_mult":{},"num_attention_heads":{},"head_dim":{},"qk_rope_head_dim":{},)"
-      R"("q_lora_rank":{},"o_groups":{},"o_lora_rank":{},"sliding_window":{},"index_topk":{},)"
-      R"("index_n_heads":{},"index_head_dim":{},"n_routed_experts":{},"num_experts_per_tok":{},)"
-      R"("moe_intermediate_size":{},"num_hash_layers":{},"compress_ratios":{},)"
-      R"("num_nextn_predict_layers":1,"hc_sinkhorn_iters":20,"rms_norm_eps":1e-6,"hc_eps":1e-6,)"
-      R"("routed_scaling_factor":1.5,"swiglu_limit":10.0,"rope_theta":10000,)"
-      R"("compress_rope_theta":160000,"max_position_embeddings":4096,"rope_scaling":{{"type":)"
-      R"("yarn","factor":4,"original_max_position_embeddings":256}}}})",
-      s.hidden, n_layers, s.streams, s.heads, s.head_dim, s.rope, s.q_lora, s.groups, s.o_lora,
-      s.window, s.topk, s.index_heads, s.index_dim, s.experts, s.active, s.expert_dim, s.n_hash,
-      ratios);
-}
 
 struct Loaded {
   ThreadPool threads{2};
@@ -100,13 +86,13 @@ TEST(Shapes, EveryLayerEqualsRefOnTheSameInput) {
     SCOPED_TRACE(shape.name);
     const auto dir = std::filesystem::temp_directory_path() /
                      fmt::format("precis_shapes_{}_{}", ::getpid(), &shape - kShapes.data());
-    const auto written = write_synthetic(dir, config_json(shape), shape.dtypes, 5);
+    const auto written = write_synthetic(dir, small_config_json(shape.config), shape.dtypes, 5);
     ASSERT_TRUE(written.ok()) << written.error().message;
     const auto ref = load(dir, "ref");
     const auto cpu = load(dir, "cpu");
     std::filesystem::remove_all(dir);
 
-    const std::int64_t width = std::int64_t{shape.streams} * shape.hidden;
+    const std::int64_t width = std::int64_t{shape.config.streams} * shape.config.hidden;
     std::vector<std::vector<double>> errors(
         static_cast<std::size_t>(ref->model->config().n_layers()));
     std::int64_t at = 0;

@@ -12,6 +12,7 @@
 #include "backend/registry.h"
 #include "base/threads.h"
 #include "model/model.h"
+#include "model/small_config_test_util.h"
 #include "model/synthetic.h"
 #include "plan/v4_work.h"
 
@@ -91,26 +92,9 @@ void expect_plan_equals_counts(const std::filesystem::path& dir, const MatrixFor
   }
 }
 
-std::string small_config(const char* ratios, int n_layers, int hidden, int n_heads) {
-  return fmt::format(
-      R"({{"model_type":"deepseek_v4","vocab_size":64,"hidden_size":{},"num_hidden_layers":{},)"
-      R"("hc_mult":4,"num_attention_heads":{},"head_dim":512,"qk_rope_head_dim":64,)"
-      R"("q_lora_rank":64,"o_groups":2,"o_lora_rank":32,"sliding_window":128,"index_topk":24,)"
-      R"("index_n_heads":4,"index_head_dim":128,"n_routed_experts":8,"num_experts_per_tok":3,)"
-      R"("moe_intermediate_size":64,"num_hash_layers":1,"compress_ratios":{},)"
-      R"("num_nextn_predict_layers":1,"hc_sinkhorn_iters":20,"rms_norm_eps":1e-6,"hc_eps":1e-6,)"
-      R"("routed_scaling_factor":1.5,"swiglu_limit":10.0,"rope_theta":10000,)"
-      R"("compress_rope_theta":160000,"max_position_embeddings":4096,"rope_scaling":{{"type":)"
-      R"("yarn","factor":16,"original_max_position_embeddings":256}}}})",
-      hidden, n_layers, n_heads, ratios);
-}
-
 struct Synthetic {
   const char* name;
-  const char* ratios;
-  int n_layers;
-  int hidden;
-  int n_heads;
+  SmallConfig config;
   SyntheticDtypes dtypes;
   MatrixFormats formats;
 };
@@ -118,14 +102,16 @@ struct Synthetic {
 TEST(CountedWork, PlanEqualsCountsOnSmallReleasedLayers) {
   constexpr MatrixFormats kBf16{WeightFormat::kBf16, WeightFormat::kBf16};
   for (const Synthetic& s :
-       {Synthetic{"Flash", "[0,0,4,128,4,0]", 5, 1024, 4, SyntheticDtypes::kRelease, {}},
-        Synthetic{"Pro", "[128,128,4,128,4,0]", 5, 128, 6, SyntheticDtypes::kRelease, {}},
-        Synthetic{"Pro in bf16", "[128,4,0]", 2, 128, 6, SyntheticDtypes::kBf16, kBf16}}) {
+       {Synthetic{
+            "Flash", {.hidden = 1024, .ratios = "[0,0,4,128,4]"}, SyntheticDtypes::kRelease, {}},
+        Synthetic{
+            "Pro", {.heads = 6, .ratios = "[128,128,4,128,4]"}, SyntheticDtypes::kRelease, {}},
+        Synthetic{
+            "Pro in bf16", {.heads = 6, .ratios = "[128,4]"}, SyntheticDtypes::kBf16, kBf16}}) {
     SCOPED_TRACE(s.name);
-    const auto dir = std::filesystem::temp_directory_path() /
-                     fmt::format("precis_counted_{}_{}_{}", ::getpid(), s.n_layers, s.hidden);
-    const auto written =
-        write_synthetic(dir, small_config(s.ratios, s.n_layers, s.hidden, s.n_heads), s.dtypes, 3);
+    const auto dir =
+        std::filesystem::temp_directory_path() / fmt::format("precis_counted_{}", ::getpid());
+    const auto written = write_synthetic(dir, small_config_json(s.config), s.dtypes, 3);
     ASSERT_TRUE(written.ok()) << written.error().message;
     expect_plan_equals_counts(dir, s.formats);
     std::filesystem::remove_all(dir);
