@@ -4,6 +4,7 @@
 #include <map>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/commands.h"
 #include "cli/eval.h"
@@ -153,18 +154,39 @@ void print_grid(const DepthGrid& grid) {
   fmt::print("\n{}", table.text());
 }
 
-// Where training ended, as far as the run knows.
-std::vector<HeatLine> training_lines(const EvalRun& run) {
+// Where training ended, as far as the run knows and up to the longest length.
+std::vector<HeatLine> training_lines(const EvalRun& run, std::int64_t longest) {
   std::vector<HeatLine> lines;
   for (const auto& [key, value] : run.configuration) {
     std::int64_t tokens = 0;
     const char* const end = value.data() + value.size();
     if (key != kTrainedLength && key != kTrainedPositions) continue;
-    if (std::from_chars(value.data(), end, tokens).ptr == end && tokens > 0) {
+    if (std::from_chars(value.data(), end, tokens).ptr == end && tokens > 0 && tokens <= longest) {
       lines.push_back({.at_tokens = tokens, .label = key});
     }
   }
   return lines;
+}
+
+// The part of the disclosure that fits above a picture.
+std::string short_disclosure(const EvalRun& run) {
+  const auto value = [&](std::string_view key) -> std::string {
+    for (const auto& [name, text] : run.configuration) {
+      if (name == key) return text;
+    }
+    return {};
+  };
+  std::vector<std::string> parts = {value("model")};
+  if (const std::string hash = value("model hash"); !hash.empty()) {
+    parts.push_back("hash " + hash.substr(0, 8));
+    parts.push_back(value("precision"));
+    parts.push_back("k " + value("k"));
+  }
+  parts.push_back(value("prompt form") + " form");
+  parts.push_back(value("haystack"));
+  if (value("shared prefill") == "yes") parts.emplace_back("shared prefill");
+  parts.push_back("seed " + value("seed"));
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 Json cell_json(const EvalCell& cell) {
@@ -309,10 +331,12 @@ Result<void> write_heat_maps(const std::filesystem::path& path, const EvalRun& r
   std::vector<Chart> charts;
   for (const DepthGrid& grid : depth_grids(summary)) {
     HeatMap map;
+    const EvalMetric metric = grid.cells.begin()->second->metric;
     map.title =
-        fmt::format("{}: {}", grid.task, eval_metric_name(grid.cells.begin()->second->metric));
-    map.subtitle = summary.disclosure;
-    map.lines = training_lines(run);
+        fmt::format("{}: {}", grid.task,
+                    metric == EvalMetric::kExact ? "exact answers" : "references in the answers");
+    map.subtitle = short_disclosure(run);
+    map.lines = training_lines(run, grid.lengths.back());
     map.lengths = grid.lengths;
     for (const double depth : grid.depths) {
       map.depths.push_back(depth / 100);
