@@ -185,10 +185,8 @@ void add_ask(CLI::App& app, int& exit_code) {
   add_engine_flags(command, flags->model);
   add_sampling_flags(command, flags->sampling);
   add_output_flags(command, flags->output);
-  command.callback([flags, &exit_code] {
-    const Result<int> result = ask(*flags);
-    exit_code = result ? *result : report(result.error(), flags->output.format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(ask(*flags), flags->output.format()); });
 }
 
 }  // namespace precis::cli

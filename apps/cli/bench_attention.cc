@@ -242,10 +242,8 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
       ->type_name("FILE.png|.svg");
   command.add_flag("--json", flags->output.json, "One JSON object a figure and line on stdout");
   command.add_flag("-q,--quiet", flags->output.quiet, "No progress on stderr");
-  command.callback([flags, &exit_code] {
-    const Result<int> result = measure(*flags);
-    exit_code = result ? *result : report(result.error(), flags->output.format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(measure(*flags), flags->output.format()); });
 }
 
 }  // namespace precis::cli

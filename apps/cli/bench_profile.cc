@@ -115,10 +115,8 @@ void add_bench_profile(CLI::App& bench, int& exit_code) {
                   "File of `precis bench machine` (default: the user's cache)")
       ->type_name("FILE");
   add_output_flags(command, flags->output);
-  command.callback([flags, &exit_code] {
-    const Result<int> result = measure(*flags);
-    exit_code = result ? *result : report(result.error(), flags->output.format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(measure(*flags), flags->output.format()); });
 }
 
 }  // namespace precis::cli

@@ -138,10 +138,8 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
   command.add_option("--plot", flags->plot_file, "Also draw both speeds over context")
       ->type_name("FILE.png|.svg");
   command.add_flag("-q,--quiet", flags->quiet, "No progress on stderr");
-  command.callback([flags, &exit_code] {
-    const Result<int> result = measure(*flags);
-    exit_code = result ? *result : report(result.error(), OutputFormat::kText);
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(measure(*flags), OutputFormat::kText); });
 }
 
 }  // namespace precis::cli

@@ -156,10 +156,8 @@ void add_chat(CLI::App& app, int& exit_code) {
   add_engine_flags(command, flags->model);
   add_sampling_flags(command, flags->sampling);
   command.add_flag("-q,--quiet", flags->output.quiet, "No progress on stderr");
-  command.callback([flags, &exit_code] {
-    const Result<int> result = chat(*flags);
-    exit_code = result ? *result : report(result.error(), OutputFormat::kText);
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(chat(*flags), OutputFormat::kText); });
 }
 
 }  // namespace precis::cli

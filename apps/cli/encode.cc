@@ -116,8 +116,7 @@ void add_encode(CLI::App& app, int& exit_code) {
   command.add_flag("--json", flags->output.json, "JSON for --ids, --cases and errors");
   command.callback([flags, &exit_code] {
     if (flags->input.empty() && flags->cases.empty()) throw CLI::RequiredError("FILE or --cases");
-    const Result<int> result = encode(*flags);
-    exit_code = result ? *result : report(result.error(), flags->output.format());
+    exit_code = exit_code_of(encode(*flags), flags->output.format());
   });
 }
 

@@ -28,4 +28,12 @@ int report(const Error& error, OutputFormat format) {
   return exit_code(error.code);
 }
 
+int exit_code_of(const Result<int>& result, OutputFormat format) {
+  return result ? *result : report(result.error(), format);
+}
+
+int exit_code_of(const Result<void>& result, OutputFormat format) {
+  return result ? kOk : report(result.error(), format);
+}
+
 }  // namespace precis::cli

@@ -33,4 +33,8 @@ ExitCode exit_code(ErrorCode code);
 /// code.
 int report(const Error& error, OutputFormat format);
 
+/// How a command ends that came to `result`: with the code in it, or with its error reported.
+int exit_code_of(const Result<int>& result, OutputFormat format);
+int exit_code_of(const Result<void>& result, OutputFormat format);
+
 }  // namespace precis::cli

@@ -97,7 +97,7 @@ void add_flags(CLI::App& command, PlanFlags& flags) {
   command.add_flag("--json", flags.json, "One JSON object on stdout");
   command
       .add_option("--plot", flags.plot_file,
-                  "Also draw work and cache over context for six generations of models")
+                  "Also draw work and cache over context for six models from V2 to V4.1")
       ->type_name("FILE.png|.svg");
 }
 
@@ -118,8 +118,7 @@ void add_plan(CLI::App& app, int& exit_code) {
   add_plan_cost(command, exit_code);
   command.callback([flags, &command, &exit_code] {
     if (!command.get_subcommands().empty()) return;
-    const Result<void> shown = show(*flags);
-    exit_code = shown ? kOk : report(shown.error(), flags->format());
+    exit_code = exit_code_of(show(*flags), flags->format());
   });
 }
 

@@ -118,10 +118,8 @@ void add_plan_cost(CLI::App& plan, int& exit_code) {
       ->capture_default_str();
   add("--answer-tokens", flags->use.answer_tokens, "Tokens of an answer")->capture_default_str();
   command.add_flag("--json", flags->json, "One JSON object on stdout");
-  command.callback([flags, &exit_code] {
-    const Result<void> shown = show(*flags);
-    exit_code = shown ? kOk : report(shown.error(), flags->format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(show(*flags), flags->format()); });
 }
 
 }  // namespace precis::cli

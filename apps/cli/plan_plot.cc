@@ -10,7 +10,7 @@
 namespace precis::cli {
 namespace {
 
-// One line of each generation; later checkpoints of the same shape would lie on top.
+// One of each shape; later checkpoints of the same shape would lie on top.
 constexpr std::array<const char*, 6> kModels = {"v2", "v3", "v3.2", "pro", "flash", "v4.1-flash"};
 
 constexpr std::int64_t kFirstContext = 4 << 10;

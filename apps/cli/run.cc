@@ -192,8 +192,7 @@ void add_run(CLI::App& app, int& exit_code) {
   add_sampling_flags(command, flags->sampling);
   add_output_flags(command, flags->output);
   command.callback([flags, &exit_code] {
-    const Result<int> result = generate_text(*flags);
-    exit_code = result ? *result : report(result.error(), flags->output.format());
+    exit_code = exit_code_of(generate_text(*flags), flags->output.format());
   });
 }
 

@@ -91,10 +91,8 @@ void add_tokenize(CLI::App& app, int& exit_code) {
                    "Special tokens are plain text on the way in and left out on the way back");
   add_model_flag(command, flags->model);
   add_output_flags(command, flags->output);
-  command.callback([flags, &exit_code] {
-    const Result<void> result = tokenize(*flags);
-    exit_code = result ? kOk : report(result.error(), flags->output.format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(tokenize(*flags), flags->output.format()); });
 }
 
 }  // namespace precis::cli
