@@ -8,6 +8,12 @@
 
 #include "cli/input.h"
 
+// Fontconfig keeps what it found until the process ends, in places that the leak checker of the
+// address sanitizer does not search.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libfontconfig";
+}
+
 namespace precis::cli {
 namespace {
 
