@@ -178,11 +178,11 @@ std::string short_disclosure(const EvalRun& run) {
   };
   std::vector<std::string> parts = {value("model")};
   if (const std::string hash = value("model hash"); !hash.empty()) {
-    parts.push_back("hash " + hash.substr(0, 8));
+    parts.front() += " " + hash.substr(0, 8);
     parts.push_back(value("precision"));
     parts.push_back("k " + value("k"));
   }
-  parts.push_back(value("prompt form") + " form");
+  parts.push_back(value("prompt form"));
   parts.push_back(value("haystack"));
   if (value("shared prefill") == "yes") parts.emplace_back("shared prefill");
   parts.push_back("seed " + value("seed"));
