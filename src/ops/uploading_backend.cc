@@ -36,10 +36,17 @@ class Call {
                ? host
                : Mat<const T>{in(host.data, extent(host)), host.rows, host.cols, host.stride};
   }
+  // Row by row: what lies between the rows may belong to another argument.
   template <typename T>
   Mat<T> out(Mat<T> host) {
-    return host.empty() ? host
-                        : Mat<T>{out(host.data, extent(host)), host.rows, host.cols, host.stride};
+    if (host.empty()) return host;
+    std::byte* device = upload(host.data, extent(host) * sizeof(T));
+    const Mat<T> copy{reinterpret_cast<T*>(device), host.rows, host.cols, host.stride};
+    for (std::int64_t r = 0; r < host.rows; ++r) {
+      write_back(reinterpret_cast<std::byte*>(host.row(r)),
+                 reinterpret_cast<const std::byte*>(copy.row(r)), host.cols * sizeof(T));
+    }
+    return copy;
   }
   template <typename T>
   Cube<const T> in(Cube<const T> host) {

@@ -17,7 +17,7 @@ namespace {
 constexpr int kScoreRows = 32;    // rows of a block, one a lane
 constexpr int kScoreSlots = 8;    // warps: each takes some heads
 constexpr int kScoreDepth = 128;  // terms of one chain, and channels in shared memory
-constexpr int kPartRows = 256;
+constexpr int kPartRows = 64;
 constexpr int kSoftmaxThreads = 256;
 constexpr int kFinishThreads = 128;
 
@@ -100,10 +100,29 @@ __device__ float row_value(const RowPointer& row, const KvRowFormat& f, int chan
   return code * e8m0_to_float(row.scales[channel / KvRowFormat::kGroup]);
 }
 
+// Channels channel … channel + 3, zeros beyond `end`; a word at a time where the codes allow it.
+__device__ void row_values(const RowPointer& row, const KvRowFormat& f, int channel, int end,
+                           float (&out)[4]) {
+  const std::uint8_t* codes = row.data + channel;
+  if (f.nope_storage == NopeStorage::kE4m3Scales8 && channel + 4 <= min(f.nope, end) &&
+      channel % 4 == 0 && reinterpret_cast<std::uintptr_t>(codes) % 4 == 0) {
+    const std::uint32_t word = __ldg(reinterpret_cast<const std::uint32_t*>(codes));
+    const float scale = e8m0_to_float(__ldg(&row.scales[channel / KvRowFormat::kGroup]));
+    const float2 low = e4m3x2_to_float2(static_cast<std::uint16_t>(word));
+    const float2 high = e4m3x2_to_float2(static_cast<std::uint16_t>(word >> 16));
+    out[0] = low.x * scale, out[1] = low.y * scale;
+    out[2] = high.x * scale, out[3] = high.y * scale;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out[i] = channel + i < end ? row_value(row, f, channel + i) : 0;
+}
+
 // A block: 32 rows of one token's list; warp s takes heads s·kHeads … of the block's heads.
 template <int kHeads>
 __global__ void __launch_bounds__(kScoreSlots* kWarp) score_rows(AttendCall c) {
   __shared__ float rows[kScoreRows][kScoreDepth + 1];
+  __shared__ RowPointer pointers[kScoreRows];
   __shared__ __align__(16) float queries[kScoreSlots * kHeads][kScoreDepth];
   const std::int64_t local = blockIdx.y;
   const std::int64_t t = c.first_token + local;
@@ -114,31 +133,45 @@ __global__ void __launch_bounds__(kScoreSlots* kWarp) score_rows(AttendCall c) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int block_head = static_cast<int>(blockIdx.z) * kScoreSlots * kHeads;
   const auto width = static_cast<int>(c.q.cols);
+  if (threadIdx.x < kScoreRows) {
+    pointers[lane] = first + lane < n_rows ? row_at(c, t, first + lane) : RowPointer{};
+  }
+  __syncthreads();
   float totals[kHeads] = {};
   for (int k = 0; k < width; k += kScoreDepth) {
     const int depth = min(kScoreDepth, width - k);
+    const int key_end = c.key_begin + k + depth;
+#pragma unroll
     for (int r = warp; r < kScoreRows; r += kScoreSlots) {
-      const RowPointer row = first + r < n_rows ? row_at(c, t, first + r) : RowPointer{};
-      for (int i = lane; i < depth; i += kWarp) {
-        rows[r][i] = row.data == nullptr ? 0 : row_value(row, c.format, c.key_begin + k + i);
+      float values[4] = {};
+      if (pointers[r].data != nullptr) {
+        row_values(pointers[r], c.format, c.key_begin + k + 4 * lane, key_end, values);
       }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) rows[r][4 * lane + i] = values[i];
     }
     for (int h = warp; h < kScoreSlots * kHeads; h += kScoreSlots) {
       const int head = block_head + h;
-      for (int i = lane; i < depth; i += kWarp) {
-        queries[h][i] = head < c.n_heads
+      for (int i = lane; i < kScoreDepth; i += kWarp) {
+        queries[h][i] = head < c.n_heads && i < depth
                             ? c.q.data[(t * c.q.planes + c.first_head + head) * c.q.cols + k + i]
                             : 0;
       }
     }
     __syncthreads();
     float sums[kHeads] = {};
-#pragma unroll 4
-    for (int i = 0; i < depth; ++i) {
-      const float value = rows[lane][i];
+#pragma unroll 2
+    for (int i = 0; i < depth; i += 4) {  // beyond the depth stand zeros
+      float values[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) values[j] = rows[lane][i + j];
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) {
-        sums[h] = fmaf(queries[warp * kHeads + h][i], value, sums[h]);
+        const float4 q = *reinterpret_cast<const float4*>(&queries[warp * kHeads + h][i]);
+        sums[h] = fmaf(q.x, values[0], sums[h]);
+        sums[h] = fmaf(q.y, values[1], sums[h]);
+        sums[h] = fmaf(q.z, values[2], sums[h]);
+        sums[h] = fmaf(q.w, values[3], sums[h]);
       }
     }
 #pragma unroll
@@ -146,7 +179,7 @@ __global__ void __launch_bounds__(kScoreSlots* kWarp) score_rows(AttendCall c) {
     __syncthreads();
   }
   if (first + lane >= n_rows) return;
-  const bool is_row = row_at(c, t, first + lane).data != nullptr;
+  const bool is_row = pointers[lane].data != nullptr;
   for (int h = 0; h < kHeads; ++h) {
     const int head = block_head + warp * kHeads + h;
     if (head >= c.n_heads) return;
@@ -211,7 +244,7 @@ __global__ void softmax_heads(AttendCall c, int block_heads) {
   }
 }
 
-// A block: one part of a token's list and some heads; a thread takes channels.
+// A block: one part of a token's list and some heads; a thread takes four channels.
 template <int kHeads>
 __global__ void add_values(AttendCall c) {
   __shared__ RowPointer rows[kPartRows];
@@ -232,19 +265,26 @@ __global__ void add_values(AttendCall c) {
   }
   __syncthreads();
   const auto width = static_cast<int>(c.out.cols);
-  for (int channel = static_cast<int>(threadIdx.x); channel < width;
-       channel += static_cast<int>(blockDim.x)) {
-    float sums[kHeads] = {};
-#pragma unroll 4
+  for (int channel = 4 * static_cast<int>(threadIdx.x); channel < width;
+       channel += 4 * static_cast<int>(blockDim.x)) {
+    float sums[kHeads][4] = {};
+#pragma unroll 2
     for (int r = 0; r < n; ++r) {
       if (rows[r].data == nullptr) continue;
-      const float value = row_value(rows[r], c.format, c.value_begin + channel);
+      float values[4];
+      row_values(rows[r], c.format, c.value_begin + channel, c.value_begin + width, values);
 #pragma unroll
-      for (int h = 0; h < kHeads; ++h) sums[h] = fmaf(weights[r][h], value, sums[h]);
+      for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sums[h][i] = fmaf(weights[r][h], values[i], sums[h][i]);
+      }
     }
-    for (int h = 0; h < kHeads && block_head + h < c.n_heads; ++h) {
-      c.partial[((local * c.n_parts + blockIdx.x) * c.n_heads + block_head + h) * width + channel] =
-          sums[h];
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+      if (block_head + h >= c.n_heads) break;
+      float* out =
+          c.partial + ((local * c.n_parts + blockIdx.x) * c.n_heads + block_head + h) * width;
+      for (int i = 0; i < 4 && channel + i < width; ++i) out[channel + i] = sums[h][i];
     }
   }
 }
@@ -291,7 +331,7 @@ void launch_scores(Device& device, const AttendCall& c, unsigned n_tokens) {
 template <int kHeads>
 void launch_values(Device& device, const AttendCall& c, unsigned n_tokens) {
   const auto width = static_cast<int>(c.out.cols);
-  const int n_threads = std::min(512, (width + kWarp - 1) / kWarp * kWarp);
+  const int n_threads = std::min(256, (width / 4 + kWarp - 1) / kWarp * kWarp);
   const dim3 grid(c.n_parts, n_tokens, (c.n_heads + kHeads - 1) / kHeads);
   add_values<kHeads><<<grid, n_threads, 0, device.stream>>>(c);
   PRECIS_CUDA_LAUNCHED();

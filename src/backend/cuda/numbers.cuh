@@ -140,14 +140,19 @@ struct Rows {
   int data_bytes;
   int scale_bytes;
 
+  // Rows are int32 everywhere, and a 64-bit division would cost more than the row's load.
   __device__ std::uint8_t* data(std::int64_t row) const {
-    return reinterpret_cast<std::uint8_t*>(pages[row / rows_per_page] + offset +
-                                           row % rows_per_page * data_bytes);
+    const auto r = static_cast<std::uint32_t>(row);
+    const auto n = static_cast<std::uint32_t>(rows_per_page);
+    return reinterpret_cast<std::uint8_t*>(pages[r / n] + offset +
+                                           static_cast<std::int64_t>(r % n) * data_bytes);
   }
   __device__ std::uint8_t* scales(std::int64_t row) const {
-    return reinterpret_cast<std::uint8_t*>(pages[row / rows_per_page] + offset +
-                                           static_cast<std::int64_t>(rows_per_page) * data_bytes +
-                                           row % rows_per_page * scale_bytes);
+    const auto r = static_cast<std::uint32_t>(row);
+    const auto n = static_cast<std::uint32_t>(rows_per_page);
+    return reinterpret_cast<std::uint8_t*>(pages[r / n] + offset +
+                                           static_cast<std::int64_t>(n) * data_bytes +
+                                           static_cast<std::int64_t>(r % n) * scale_bytes);
   }
 };
 

@@ -83,14 +83,83 @@ __device__ __forceinline__ void decode(const WeightView& w, int n, int k, float 
   for (int i = 0; i < 8; ++i) out[i] = e2m1_to_float(bits >> (4 * i) & 0xf) * scale;
 }
 
+__device__ __forceinline__ void decode_e4m3(std::uint32_t word, float scale, float (&out)[4]) {
+  const float2 low = e4m3x2_to_float2(static_cast<std::uint16_t>(word));
+  const float2 high = e4m3x2_to_float2(static_cast<std::uint16_t>(word >> 16));
+  out[0] = low.x * scale, out[1] = low.y * scale;
+  out[2] = high.x * scale, out[3] = high.y * scale;
+}
+
 // ---- Few rows: a thread takes one chain of 128 terms of one output.
 
 constexpr int kVectorThreads = 256;
 constexpr int kPaddedBlock =
     kSumBlock + 1;  // so that lanes at different blocks use different banks
 
+// A whole chain of FP8 or FP4 codes: all its loads are in flight before the first use.  `x` [kRows]
+// rows, `x_stride` apart.
 template <int kRows>
-__global__ void __launch_bounds__(kVectorThreads) vector_product(Product p, int outs_per_block) {
+__device__ __forceinline__ void fp8_chain(const WeightView& w, int out, int k, const float* x,
+                                          int x_stride, float (&sums)[kRows]) {
+  const auto* codes =
+      reinterpret_cast<const uint4*>(w.codes + static_cast<std::int64_t>(out) * w.n_in + k);
+  uint4 words[kSumBlock / 16];
+#pragma unroll
+  for (int i = 0; i < kSumBlock / 16; ++i) words[i] = __ldg(codes + i);
+  const float scale = e8m0_to_float(__ldg(
+      &w.scales[static_cast<std::int64_t>(out / w.block_out) * w.scale_cols + k / w.block_in]));
+#pragma unroll
+  for (int i = 0; i < kSumBlock / 16; ++i) {
+    const std::uint32_t parts[4] = {words[i].x, words[i].y, words[i].z, words[i].w};
+#pragma unroll
+    for (int p = 0; p < 4; ++p) {
+      float values[4];
+      decode_e4m3(parts[p], scale, values);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          sums[r] = fmaf(x[r * x_stride + 16 * i + 4 * p + j], values[j], sums[r]);
+        }
+      }
+    }
+  }
+}
+
+template <int kRows>
+__device__ __forceinline__ void fp4_chain(const WeightView& w, int out, int k, const float* x,
+                                          int x_stride, float (&sums)[kRows]) {
+  const auto* codes =
+      reinterpret_cast<const uint4*>(w.codes + (static_cast<std::int64_t>(out) * w.n_in + k) / 2);
+  uint4 words[kSumBlock / 32];
+  float scales[kSumBlock / 32];
+#pragma unroll
+  for (int i = 0; i < kSumBlock / 32; ++i) words[i] = __ldg(codes + i);
+#pragma unroll
+  for (int i = 0; i < kSumBlock / 32; ++i) {
+    scales[i] =
+        e8m0_to_float(__ldg(&w.scales[static_cast<std::int64_t>(out) * w.scale_cols + k / 32 + i]));
+  }
+#pragma unroll
+  for (int i = 0; i < kSumBlock / 32; ++i) {
+    const std::uint32_t parts[4] = {words[i].x, words[i].y, words[i].z, words[i].w};
+#pragma unroll
+    for (int p = 0; p < 4; ++p) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const float value = e2m1_to_float(parts[p] >> (4 * j) & 0xf) * scales[i];
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          sums[r] = fmaf(x[r * x_stride + 32 * i + 8 * p + j], value, sums[r]);
+        }
+      }
+    }
+  }
+}
+
+template <int kRows>
+__global__ void __launch_bounds__(kVectorThreads, kRows == 1 ? 2 : 1)
+    vector_product(Product p, int outs_per_block) {
   extern __shared__ float shared[];
   const int first_row = static_cast<int>(blockIdx.z) * kRows;
   const int group = static_cast<int>(blockIdx.y);
@@ -118,15 +187,24 @@ __global__ void __launch_bounds__(kVectorThreads) vector_product(Product p, int 
     const int block = item % n_blocks;
     const int n_terms = min(kSumBlock, w.n_in - block * kSumBlock);
     float sums[kRows] = {};
-#pragma unroll 4
-    for (int i = 0; i < n_terms; i += 8) {
-      float values[8];
-      decode(w, out, block * kSumBlock + i, values);
+    const float* block_x = x + block * kPaddedBlock;
+    const int x_stride = n_blocks * kPaddedBlock;
+    const bool is_whole = n_terms == kSumBlock && w.n_in % 32 == 0;
+    if (is_whole && w.format == WeightFormat::kFp8Block && w.block_in % kSumBlock == 0) {
+      fp8_chain(w, out, block * kSumBlock, block_x, x_stride, sums);
+    } else if (is_whole && w.format == WeightFormat::kFp4Group && w.block_in == 32 &&
+               w.block_out == 1) {
+      fp4_chain(w, out, block * kSumBlock, block_x, x_stride, sums);
+    } else {
+      for (int i = 0; i < n_terms; i += 8) {
+        float values[8];
+        decode(w, out, block * kSumBlock + i, values);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+        for (int j = 0; j < 8; ++j) {
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          sums[r] = fmaf(x[(r * n_blocks + block) * kPaddedBlock + i + j], values[j], sums[r]);
+          for (int r = 0; r < kRows; ++r) {
+            sums[r] = fmaf(block_x[r * x_stride + i + j], values[j], sums[r]);
+          }
         }
       }
     }
@@ -303,11 +381,9 @@ void multiply(Device& device, const Product& p) {
   const int outs_per_group = p.weight.n_out / p.n_groups;
   // Two blocks for every multiprocessor, and at least one chain for every thread.
   const int even_share = outs_per_group * p.n_groups / (2 * device.n_multiprocessors);
+  const int one_chain_each = (kVectorThreads + n_blocks - 1) / n_blocks;
   const int outs_per_block =
-      std::clamp(even_share, (kVectorThreads + n_blocks - 1) / n_blocks,
-                 kMaxOutsPerBlock < (kVectorThreads + n_blocks - 1) / n_blocks
-                     ? (kVectorThreads + n_blocks - 1) / n_blocks
-                     : kMaxOutsPerBlock);
+      std::clamp(even_share, one_chain_each, std::max(one_chain_each, kMaxOutsPerBlock));
   const auto fits = [&](int rows) {
     return vector_shared_bytes(p.weight, rows, outs_per_block) <= device.max_shared_bytes;
   };

@@ -7,6 +7,8 @@
 // Byte and cycle counts: docs/kernels/cuda_select.md.
 #include <algorithm>
 
+#include <cooperative_groups.h>
+
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
 #include "base/check.h"
@@ -20,7 +22,11 @@ constexpr int kWarpKeys = 32;
 constexpr int kBlockKeys = kWarps * kWarpKeys;
 constexpr int kTileHeads = 8;
 constexpr int kLogitTiles = 2;  // head tiles whose logits wait in shared memory
-constexpr int kLogitStride = kLogitTiles * kTileHeads + 1;
+// Rows of 20 floats: their float4 reads and nearly all float2 writes meet different banks.
+constexpr int kLogitStride = kLogitTiles * kTileHeads + 4;
+constexpr int kDigitBits = 11;
+constexpr int kDigits = 1 << kDigitBits;
+constexpr int kLevels = 2;
 // 1.5 · 2^23: an integer below 2^22 added to its bits is added to its value.
 constexpr std::int32_t kFloatOffsetBits = 0x4b400000;
 constexpr float kFloatOffset = 12582912.0f;
@@ -33,10 +39,14 @@ struct SelectCall {
   const std::int32_t* n_visible;
   Mat<std::int32_t> out;
   Rounding rounding;
-  int capacity;          // entries of a list, a power of two
-  int block_tokens;      // tokens of a block
-  int n_splits;          // parts of the rows
-  std::uint64_t* parts;  // [T, n_splits, K] best entries of a part, where n_splits > 1
+  int capacity;      // entries of a list, a power of two
+  int block_tokens;  // tokens of a block
+  int n_splits;      // parts of the rows
+  // Where n_splits > 1:
+  int* histogram;        // [T, kLevels, kDigits] of the blocks' entries, zero before
+  int* n_found;          // [T], zero before
+  std::uint64_t* found;  // [T, capacity] entries that can be among the best
+  std::uint64_t* parts;  // [T, n_splits, K] best of each part, only where `found` was too short
   int* part_counts;      // [T, n_splits]
 };
 
@@ -213,17 +223,32 @@ __device__ float score_keys(const KeyTile<kGroups>& keys, const TokenQueries& qu
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float dot = dots[half][i];
-          logits[(16 * half + 8 * (i / 2) + lane / 4) * kLogitStride + tile * kTileHeads +
-                 2 * (lane % 4) + i % 2] = dot < 0 ? 0 : dot;  // a NaN stays visible
+        for (int row = 0; row < 2; ++row) {
+          const float even = dots[half][2 * row];
+          const float odd = dots[half][2 * row + 1];
+          float* out = logits + (16 * half + 8 * row + lane / 4) * kLogitStride +
+                       tile * kTileHeads + 2 * (lane % 4);
+          // Not fmaxf: a NaN stays visible.
+          *reinterpret_cast<float2*>(out) = {even < 0 ? 0 : even, odd < 0 ? 0 : odd};
         }
       }
     }
     __syncwarp();
     const int n = min(kLogitTiles * kTileHeads, n_heads - first);
-    for (int h = 0; h < n; ++h) {
-      score = fmaf(queries.weights[first + h], logits[lane * kLogitStride + h], score);
+    const float* own = logits + lane * kLogitStride;
+    const float* weights = queries.weights + first;
+    if (n == kLogitTiles * kTileHeads) {
+#pragma unroll
+      for (int h = 0; h < kLogitTiles * kTileHeads; h += 4) {
+        const float4 value = *reinterpret_cast<const float4*>(own + h);
+        const float4 weight = *reinterpret_cast<const float4*>(weights + h);
+        score = fmaf(weight.x, value.x, score);
+        score = fmaf(weight.y, value.y, score);
+        score = fmaf(weight.z, value.z, score);
+        score = fmaf(weight.w, value.w, score);
+      }
+    } else {
+      for (int h = 0; h < n; ++h) score = fmaf(weights[h], own[h], score);
     }
     __syncwarp();
   }
@@ -238,7 +263,7 @@ struct SharedLayout {
   int block_tokens;
 
   __host__ __device__ int token_bytes() const {
-    return n_tiles * kGroups * (kWarp * 8 + 4 * 8) + (n_heads + 1) / 2 * 8 + capacity * 8 + 16;
+    return n_tiles * kGroups * (kWarp * 8 + 4 * 8) + (n_heads + 3) / 4 * 16 + capacity * 8 + 16;
   }
   __host__ __device__ int n_bytes() const {
     return block_tokens * token_bytes() + kWarps * kWarpKeys * kLogitStride * 4;
@@ -270,8 +295,140 @@ __device__ void write_rows(const BestRows& best, std::int32_t* out, int k) {
   }
 }
 
+// ---- The best of all blocks of a launch: digit by digit, as in a radix sort from the top.
+
+// The digit at which the k-th largest entry lies, given how many entries have each digit, and how
+// many lie above that digit.  By the whole block; digit 0 where there are fewer than k.
+struct Cut {
+  int digit;
+  int above;
+};
+__device__ Cut find_cut(const int* histogram, int k) {
+  constexpr int kOwn = kDigits / kThreads;
+  __shared__ int warp_sums[kWarps];
+  __shared__ Cut cut;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int top = kDigits - 1 - kOwn * static_cast<int>(threadIdx.x);
+  int counts[kOwn];
+  int own = 0;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) own += counts[i] = __ldcg(&histogram[top - i]);
+  int sum = own;
+  for (int step = 1; step < kWarp; step *= 2) {
+    const int other = __shfl_up_sync(0xffffffff, sum, step);
+    if (lane >= step) sum += other;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) cut = {0, 0};
+  if (lane == kWarp - 1) warp_sums[warp] = sum;
+  __syncthreads();
+  for (int w = 0; w < warp; ++w) sum += warp_sums[w];
+  int above = sum - own;
+  if (above < k && k <= sum) {
+    int i = 0;
+    for (; above + counts[i] < k; ++i) above += counts[i];
+    cut = {top - i, above};
+  }
+  __syncthreads();
+  const Cut result = cut;
+  __syncthreads();
+  return result;
+}
+
+__device__ int digit_of(std::uint64_t entry, int level) {
+  return static_cast<int>(entry >> (64 - kDigitBits * (level + 1))) & (kDigits - 1);
+}
+
+// Adds the block's entries of `best` whose digits above `level` are `prefix`.
+__device__ void count_digits(const BestRows& best, int level, int prefix, int* histogram) {
+  __shared__ int counts[kDigits];
+  for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kThreads) counts[i] = 0;
+  __syncthreads();
+  for (int e = static_cast<int>(threadIdx.x); e < *best.count; e += kThreads) {
+    const std::uint64_t entry = best.entries[e];
+    if (level == 0 || digit_of(entry, 0) == prefix) atomicAdd(&counts[digit_of(entry, level)], 1);
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kThreads) {
+    if (counts[i] > 0) atomicAdd(&histogram[i], counts[i]);
+  }
+  __syncthreads();
+}
+
+__device__ void merge_parts(const SelectCall& c, std::int64_t t, BestRows best);
+
+// Every block of the launch comes here with the candidates of its part of the rows.
+template <typename Best>
+__device__ void meet(const SelectCall& c, std::int64_t first_token, int n_tokens,
+                     const Best& best_of) {
+  constexpr int kMaxTokens = 4;
+  const cooperative_groups::grid_group grid = cooperative_groups::this_grid();
+  const auto k = static_cast<int>(c.out.cols);
+  Cut cuts[kMaxTokens][kLevels] = {};
+#pragma unroll
+  for (int level = 0; level < kLevels; ++level) {
+    for (int i = 0; i < n_tokens; ++i) {
+      int* histogram = c.histogram + ((first_token + i) * kLevels + level) * kDigits;
+      count_digits(best_of(i), level, cuts[i][0].digit, histogram);
+    }
+    grid.sync();
+    for (int i = 0; i < n_tokens; ++i) {
+      const int* histogram = c.histogram + ((first_token + i) * kLevels + level) * kDigits;
+      cuts[i][level] = find_cut(histogram, k - (level > 0 ? cuts[i][0].above : 0));
+    }
+  }
+  for (int i = 0; i < n_tokens; ++i) {
+    const BestRows best = best_of(i);
+    const std::int64_t t = first_token + i;
+    const auto least = static_cast<std::uint64_t>(cuts[i][0].digit) << kDigitBits |
+                       static_cast<std::uint64_t>(cuts[i][1].digit);
+    for (int e = static_cast<int>(threadIdx.x); e < *best.count; e += kThreads) {
+      const std::uint64_t entry = best.entries[e];
+      if (entry >> (64 - kLevels * kDigitBits) < least) continue;
+      const int at = atomicAdd(&c.n_found[t], 1);
+      if (at < c.capacity) c.found[t * c.capacity + at] = entry;
+    }
+  }
+  grid.sync();
+  // Many equal scores around the k-th: the parts' own lists decide.
+  bool overflow = false;
+  for (std::int64_t t = 0; t < c.weights.rows; ++t) overflow |= __ldcg(&c.n_found[t]) > c.capacity;
+  if (overflow) {
+    for (int i = 0; i < n_tokens; ++i) {
+      BestRows best = best_of(i);
+      best.tighten(c.capacity, k);
+      const std::int64_t at = (first_token + i) * c.n_splits + blockIdx.x;
+      for (int e = static_cast<int>(threadIdx.x); e < *best.count; e += kThreads) {
+        c.parts[at * k + e] = best.entries[e];
+      }
+      if (threadIdx.x == 0) c.part_counts[at] = *best.count;
+    }
+    grid.sync();
+  }
+  for (int i = 0; i < n_tokens; ++i) {
+    if (static_cast<int>(blockIdx.x) != i % c.n_splits) continue;
+    BestRows best = best_of(i);
+    const std::int64_t t = first_token + i;
+    if (overflow) {
+      merge_parts(c, t, best);
+    } else {
+      const int n = __ldcg(&c.n_found[t]);
+      for (int e = static_cast<int>(threadIdx.x); e < n; e += kThreads) {
+        best.entries[e] = __ldcg(&c.found[t * c.capacity + e]);
+      }
+      if (threadIdx.x == 0) *best.count = n;
+      __syncthreads();
+      int size = 2;
+      while (size < n) size *= 2;
+      best.tighten(size, k);
+    }
+    write_rows(best, c.out.data + t * c.out.stride, k);
+  }
+}
+
 template <int kGroups>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     select_rows(SelectCall c, SharedLayout<kGroups> layout) {
   extern __shared__ __align__(16) std::byte shared[];
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -314,44 +471,35 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
   }
 
+  if (c.n_splits > 1) {
+    meet(c, first_token, n_tokens, [&](int i) { return layout.best(shared, i); });
+    return;
+  }
   for (int i = 0; i < n_tokens; ++i) {
     BestRows best = layout.best(shared, i);
     best.tighten(c.capacity, k);
-    const std::int64_t t = first_token + i;
-    if (c.n_splits == 1) {
-      write_rows(best, c.out.data + t * c.out.stride, k);
-      continue;
-    }
-    const std::int64_t at = t * c.n_splits + blockIdx.x;
-    for (int e = static_cast<int>(threadIdx.x); e < *best.count; e += kThreads) {
-      c.parts[at * k + e] = best.entries[e];
-    }
-    if (threadIdx.x == 0) c.part_counts[at] = *best.count;
+    write_rows(best, c.out.data + (first_token + i) * c.out.stride, k);
   }
 }
 
-// The best of the parts' best: a block per token.
-__global__ void __launch_bounds__(kThreads) merge_parts(SelectCall c) {
-  extern __shared__ __align__(16) std::uint64_t entries[];
-  __shared__ int count;
-  __shared__ std::uint64_t threshold;
-  BestRows best{entries, &count, &threshold};
+// The best of the parts' best rows.
+__device__ void merge_parts(const SelectCall& c, std::int64_t t, BestRows best) {
+  __syncthreads();
   best.start();
   __syncthreads();
   const auto k = static_cast<int>(c.out.cols);
-  const std::int64_t t = blockIdx.x;
   for (int split = 0; split < c.n_splits; ++split) {
     const std::int64_t at = t * c.n_splits + split;
-    for (int first = 0; first < c.part_counts[at]; first += kThreads) {
+    const int n = __ldcg(&c.part_counts[at]);
+    for (int first = 0; first < n; first += kThreads) {
       const int e = first + static_cast<int>(threadIdx.x);
-      if (e < c.part_counts[at]) best.add(c.parts[at * k + e]);
+      if (e < n) best.add(__ldcg(&c.parts[at * k + e]));
       __syncthreads();
       best.make_room(c.capacity, k);
       __syncthreads();
     }
   }
   best.tighten(c.capacity, k);
-  write_rows(best, c.out.data + t * c.out.stride, k);
 }
 
 template <int kGroups>
@@ -361,35 +509,40 @@ void launch(Device& device, SelectCall call) {
   const auto n_heads = static_cast<int>(call.weights.cols);
   SharedLayout<kGroups> layout{(n_heads + kTileHeads - 1) / kTileHeads, n_heads, call.capacity, 1};
   PRECIS_CHECK_LE(layout.n_bytes(), device.max_shared_bytes);
-  const int n_blocks = 2 * device.n_multiprocessors;
-  // Few tokens take a block together and cut the rows; many fill the device by themselves.
-  const int wanted =
-      n_tokens <= kMaxTokens ? n_tokens : std::min(kMaxTokens, std::max(1, n_tokens / n_blocks));
+  const int wanted = std::min(kMaxTokens, n_tokens);
   while (layout.block_tokens < wanted) {
     ++layout.block_tokens;
     if (layout.n_bytes() <= device.max_shared_bytes / 2) continue;
     --layout.block_tokens;
     break;
   }
+  const int n_bytes = layout.n_bytes();
+  PRECIS_CUDA_CHECK(cudaFuncSetAttribute(select_rows<kGroups>,
+                                         cudaFuncAttributeMaxDynamicSharedMemorySize, n_bytes));
+  int resident = 0;
+  PRECIS_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, select_rows<kGroups>,
+                                                                  kThreads, n_bytes));
   call.block_tokens = layout.block_tokens;
   const int n_groups = (n_tokens + call.block_tokens - 1) / call.block_tokens;
-  call.n_splits = std::max(1, n_blocks / n_groups);
-  if (call.n_splits > 1) {
-    const std::int64_t n_parts = static_cast<std::int64_t>(n_tokens) * call.n_splits;
-    call.parts = device.workspace.take<std::uint64_t>(n_parts * call.out.cols);
-    call.part_counts = device.workspace.take<int>(n_parts);
-  }
-  PRECIS_CUDA_CHECK(cudaFuncSetAttribute(
-      select_rows<kGroups>, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.n_bytes()));
+  call.n_splits = std::max(1, resident * device.n_multiprocessors / n_groups);
   const dim3 grid(call.n_splits, n_groups);
-  select_rows<kGroups><<<grid, kThreads, layout.n_bytes(), device.stream>>>(call, layout);
-  PRECIS_CUDA_LAUNCHED();
-  if (call.n_splits == 1) return;
-  const int merge_bytes = 8 * call.capacity;
-  PRECIS_CUDA_CHECK(
-      cudaFuncSetAttribute(merge_parts, cudaFuncAttributeMaxDynamicSharedMemorySize, merge_bytes));
-  merge_parts<<<static_cast<unsigned>(n_tokens), kThreads, merge_bytes, device.stream>>>(call);
-  PRECIS_CUDA_LAUNCHED();
+  if (call.n_splits == 1) {
+    select_rows<kGroups><<<grid, kThreads, n_bytes, device.stream>>>(call, layout);
+    PRECIS_CUDA_LAUNCHED();
+    return;
+  }
+  const std::int64_t n_parts = static_cast<std::int64_t>(n_tokens) * call.n_splits;
+  const std::int64_t n_counts = static_cast<std::int64_t>(n_tokens) * (kLevels * kDigits + 1);
+  call.histogram = device.workspace.take<int>(n_counts);
+  call.n_found = call.histogram + n_counts - n_tokens;
+  call.found = device.workspace.take<std::uint64_t>(std::int64_t{n_tokens} * call.capacity);
+  call.parts = device.workspace.take<std::uint64_t>(n_parts * call.out.cols);
+  call.part_counts = device.workspace.take<int>(n_parts);
+  PRECIS_CUDA_CHECK(cudaMemsetAsync(call.histogram, 0, 4 * n_counts, device.stream));
+  // Together on the device, so that its blocks can wait for each other.
+  void* arguments[] = {&call, &layout};
+  PRECIS_CUDA_CHECK(cudaLaunchCooperativeKernel(reinterpret_cast<void*>(select_rows<kGroups>), grid,
+                                                dim3(kThreads), arguments, n_bytes, device.stream));
 }
 
 }  // namespace
@@ -411,7 +564,8 @@ void select(Device& device, const SelectArgs& args) {
     case 1: return launch<1>(device, call);
     case 2: return launch<2>(device, call);
     case 4: return launch<4>(device, call);
-    default: PRECIS_CHECK(!"index rows are 32, 64 or 128 wide on this backend");
+    case 8: return launch<8>(device, call);
+    default: PRECIS_CHECK(!"index rows are 32, 64, 128 or 256 wide on this backend");
   }
 }
 
