@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "precis/host.h"
+
 #include "cli/commands.h"
 #include "cli/format.h"
 #include "cli/json.h"
@@ -187,7 +189,39 @@ void print_report(const CheckpointReport& report, bool with_tensors) {
   print_findings(report);
 }
 
+// The processor's own line first; why there is no other device is no error here.
+int run_devices(const OutputFlags& output) {
+  const auto isa = cpu_instruction_set();
+  if (!isa) return report(isa.error(), output.format());
+  const auto devices = list_devices();
+  if (output.json) {
+    Json list = Json::array();
+    list.push_back({{"id", "cpu"}, {"isa", *isa}, {"processors", available_processors()}});
+    for (const DeviceInfo& device : devices ? *devices : std::vector<DeviceInfo>()) {
+      list.push_back({{"id", device.id},
+                      {"name", device.name},
+                      {"isa", device.isa},
+                      {"multiprocessors", device.n_multiprocessors},
+                      {"bytes", device.total_bytes},
+                      {"free_bytes", device.free_bytes},
+                      {"supported", device.supported}});
+    }
+    print_json(list);
+    return kOk;
+  }
+  fmt::print("cpu     {}, {} processors\n", *isa, available_processors());
+  if (!devices) fmt::print("{}\n", devices.error().message);
+  for (const DeviceInfo& device : devices ? *devices : std::vector<DeviceInfo>()) {
+    fmt::print("{}  {}, {}, {} multiprocessors, {} of {} free{}\n", device.id, device.name,
+               device.isa, device.n_multiprocessors, format_bytes(device.free_bytes),
+               format_bytes(device.total_bytes),
+               device.supported ? "" : " (not supported: want compute 9.0)");
+  }
+  return kOk;
+}
+
 int run(const InspectFlags& flags) {
+  if (flags.directory == "devices") return run_devices(flags.output);
   const Result<CheckpointReport> checkpoint = inspect(flags);
   if (!checkpoint) return report(checkpoint.error(), flags.output.format());
   if (flags.output.json) {
@@ -207,9 +241,11 @@ void add_inspect(CLI::App& app, int& exit_code) {
       "Shows what a checkpoint holds, and checks every tensor against its configuration.\n"
       "Reads headers only: a checkpoint of hundreds of gigabytes takes no longer.",
       "  precis inspect                       the bundled model\n"
+      "  precis inspect devices               the processor and GPUs of this machine\n"
       "  precis inspect DIR --ctx 1M          its KV cache at a million tokens\n"
       "  precis inspect DIR --tensors --json  everything, for a program\n");
-  command.add_option("DIR", flags->directory, "Checkpoint directory (default: as --model)");
+  command.add_option("DIR", flags->directory,
+                     "Checkpoint directory (default: as --model), or devices");
   add_model_flag(command, flags->model);
   command
       .add_option("--ctx", flags->model.context,

@@ -57,7 +57,7 @@ void add_engine_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("--threads", flags.threads, "Threads (default: every available processor)")
       ->type_name("N")
       ->group(kModelGroup);
-  command.add_option("--backend", flags.backend, "auto, cpu, or ref (slow, for checking)")
+  command.add_option("--backend", flags.backend, "auto, cpu, cuda, or ref (slow, for checking)")
       ->capture_default_str()
       ->type_name("NAME")
       ->group(kModelGroup);

@@ -121,7 +121,7 @@ void add_verify(CLI::App& app, int& exit_code) {
   command
       .add_option("--chunk", flags->model.chunk, "Prefill in steps of N tokens (default: one step)")
       ->type_name("TOKENS");
-  command.add_option("--backend", flags->model.backend, "auto, cpu or ref")
+  command.add_option("--backend", flags->model.backend, "auto, cpu, cuda or ref")
       ->capture_default_str()
       ->type_name("NAME");
   command.add_option("--threads", flags->model.threads, "Threads (default: every processor)")

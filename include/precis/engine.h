@@ -32,7 +32,7 @@ std::string_view compute_mode_name(ComputeMode mode);
 
 struct EngineOptions {
   std::filesystem::path model;   // checkpoint directory
-  std::string backend = "auto";  // "auto", "cpu" or "ref"
+  std::string backend = "auto";  // "auto", "cpu", "cuda" or "ref"
   ComputeMode mode = ComputeMode::kRelease;
   int n_threads = 0;            // 0 = every available processor
   std::int64_t max_tokens = 0;  // context of each session; 0 = the model's own limit

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/cpu/dispatch.h"
+#include "backend/registry.h"
 #include "base/threads.h"
 
 namespace precis {
@@ -16,6 +17,16 @@ int available_processors() {
 Result<std::string> cpu_instruction_set() {
   PRECIS_ASSIGN_OR_RETURN(const Isa isa, choose_isa());
   return std::string(isa_name(isa));
+}
+
+Result<std::vector<DeviceInfo>> list_devices() {
+  PRECIS_ASSIGN_OR_RETURN(const std::vector<Accelerator> accelerators, list_accelerators());
+  std::vector<DeviceInfo> devices;
+  for (const Accelerator& a : accelerators) {
+    devices.push_back(
+        {a.id, a.name, a.isa, a.n_multiprocessors, a.total_bytes, a.free_bytes, a.supported});
+  }
+  return devices;
 }
 
 ProcessMemory process_memory() {
