@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/rng.h"
 #include "ops/op_test_util.h"
@@ -252,6 +253,26 @@ TEST_P(Attend, MinusOneIsAsIfNotListed) {
   expect_same_bits(run(*backend_, c, 5).out, run(*backend_, window_only, 5).out, "all -1");
   window_only.n_first.assign(5, 0);
   expect_same_bits(run(*backend_, c, 5).out, run(*backend_, window_only, 5).out, "none of n_first");
+}
+
+// A long run of leading rows may be cut into parts for several threads; a list never is.
+TEST_P(Attend, OneTokenOverManyLeadingRowsEqualsListingThem) {
+  for (const auto& [format, n_heads] : kShapes) {
+    for (const std::int64_t n_rows : {511, 512, 900}) {
+      AttendCase counted = random_case(format, n_heads, 16, 20, 1);
+      add_compressed(counted, n_rows);
+      counted.n_mass = n_rows;
+      AttendCase listed = counted;
+      counted.n_first.assign(1, static_cast<std::int32_t>(n_rows));
+      listed.n_listed = n_rows;
+      listed.listed.resize(n_rows);
+      std::iota(listed.listed.begin(), listed.listed.end(), 0);
+      const AttendResult got = run(*backend_, counted, 1);
+      const AttendResult want = run(*backend_, listed, 1);
+      expect_same_bits(got.out, want.out, std::to_string(n_rows) + " rows");
+      expect_same_bits(got.mass, want.mass, std::to_string(n_rows) + " rows' mass");
+    }
+  }
 }
 
 TEST_P(Attend, ListingTheLeadingRowsEqualsCountingThem) {

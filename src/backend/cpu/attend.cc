@@ -34,11 +34,11 @@ constexpr int kScoreVecs = 2;
 constexpr int kValueVecs = kStep == 16 ? 4 : 2;
 constexpr std::int64_t kSumBlock = 128;  // a score's terms are summed in blocks of this many
 
-struct AttendScratch {
-  AttendScratch(Slices& slices, const AttendArgs& a, const AttendTask& task)
+// What lives from one pass of a task to the next.
+struct AttendSums {
+  AttendSums(Slices& slices, const AttendArgs& a, const AttendTask& task)
       : n_heads(task.n_heads),
         score_stride(kKvTileRows + (task.max_rows + 15) / 16 * 16 + kKvTileRows),
-        tile(slices, a),
         value_width(padded_width(a.out.cols)),
         scores(slices.take<float>(task.n_tokens * n_heads * score_stride)),
         sums(slices.take<float>(task.n_tokens * n_heads * value_width)),
@@ -53,7 +53,6 @@ struct AttendScratch {
 
   std::int64_t n_heads;
   std::int64_t score_stride;
-  RowTile tile;
   std::int64_t value_width;
   float* scores;        // [n_tokens][n_heads][score_stride]
   float* sums;          // [n_tokens][n_heads][value_width]
@@ -103,12 +102,13 @@ void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
   }
 }
 
+// Of the compressed rows, those in [begin, end); begin is the first row of a tile.
 template <Pass kPass, class Use>
 void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile,
-                     const Use& use) {
+                     std::int64_t begin, std::int64_t end, const Use& use) {
   const auto n_first = a.selection.n_first.subspan(task.first_token, task.n_tokens);
-  const std::int64_t end = *std::max_element(n_first.begin(), n_first.end());
-  for (std::int64_t row = 0; row < end; row += kKvTileRows) {
+  end = std::min<std::int64_t>(end, *std::max_element(n_first.begin(), n_first.end()));
+  for (std::int64_t row = begin; row < end; row += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - row));
     for (int r = 0; r < n; ++r) load_tile_row<kPass>(a.compressed, row + r, r, tile);
     if (kPass == Pass::kScores) transpose_tile(tile, n);
@@ -146,7 +146,7 @@ void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
 template <Pass kPass, class Use>
 void for_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile, const Use& use) {
   for_window_tiles<kPass>(a, task, tile, use);
-  if (!a.selection.n_first.empty()) for_first_tiles<kPass>(a, task, tile, use);
+  if (!a.selection.n_first.empty()) for_first_tiles<kPass>(a, task, tile, 0, task.max_rows, use);
   if (!a.selection.listed.empty()) for_listed_tiles<kPass>(a, task, tile, use);
 }
 
@@ -183,22 +183,22 @@ HWY_INLINE void score_rows(const float* q, std::int64_t q_stride, std::int64_t w
   }
 }
 
-void score_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
-                 const TokenRows& rows) {
+void score_token(const AttendArgs& a, const AttendTask& task, const AttendSums& sums,
+                 const RowTile& tile, const TokenRows& rows) {
   constexpr int kRows = kScoreVecs * kStep;
   const std::int64_t width = a.q.cols;
   for (int r = rows.begin / kRows * kRows; r < rows.end; r += kRows) {
-    const float* columns = scratch.tile.columns + scratch.tile.key.begin * kKvTileRows + r;
+    const float* columns = tile.columns + tile.key.begin * kKvTileRows + r;
     int h = 0;
     for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
-      score_rows<kHeadBlock>(
-          a.q.at(task.first_token + rows.token, task.first_head + h), width, width, columns,
-          a.scale, scratch.head_scores(rows.token, h) + rows.offset + r, scratch.score_stride);
+      score_rows<kHeadBlock>(a.q.at(task.first_token + rows.token, task.first_head + h), width,
+                             width, columns, a.scale,
+                             sums.head_scores(rows.token, h) + rows.offset + r, sums.score_stride);
     }
     for (; h < task.n_heads; ++h) {
       score_rows<1>(a.q.at(task.first_token + rows.token, task.first_head + h), width, width,
-                    columns, a.scale, scratch.head_scores(rows.token, h) + rows.offset + r,
-                    scratch.score_stride);
+                    columns, a.scale, sums.head_scores(rows.token, h) + rows.offset + r,
+                    sums.score_stride);
     }
   }
 }
@@ -206,11 +206,12 @@ void score_token(const AttendArgs& a, const AttendTask& task, const AttendScratc
 // sums[h] += Σ_r weights[h][r]·rows[r] for kVecs vectors of channels, rows ascending.
 template <int kHeads, int kVecs>
 HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const float* rows,
-                         std::int64_t row_stride, int n_rows, std::int64_t width, float* sums) {
+                         std::int64_t row_stride, int n_rows, std::int64_t sum_stride,
+                         float* sums) {
   const DF32 d;
   VF32 totals[kHeads][kVecs];
   for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::Load(d, sums + h * width + v * kStep);
+    for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::Load(d, sums + h * sum_stride + v * kStep);
   }
   for (int r = 0; r < n_rows; ++r) {
     VF32 values[kVecs];
@@ -223,40 +224,43 @@ HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const
     }
   }
   for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kVecs; ++v) hn::Store(totals[h][v], d, sums + h * width + v * kStep);
+    for (int v = 0; v < kVecs; ++v) hn::Store(totals[h][v], d, sums + h * sum_stride + v * kStep);
   }
 }
 
 template <int kHeads>
 HWY_INLINE void add_channels(const float* weights, std::int64_t weight_stride, const float* rows,
-                             std::int64_t row_stride, int n_rows, std::int64_t width, float* sums) {
+                             std::int64_t row_stride, int n_rows, std::int64_t width,
+                             std::int64_t sum_stride, float* sums) {
   std::int64_t c = 0;
   for (; c + kValueVecs * kStep <= width; c += kValueVecs * kStep) {
-    add_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, row_stride, n_rows, width,
+    add_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride,
                                  sums + c);
   }
   for (; c + 2 * kStep <= width; c += 2 * kStep) {
-    add_rows<kHeads, 2>(weights, weight_stride, rows + c, row_stride, n_rows, width, sums + c);
+    add_rows<kHeads, 2>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride, sums + c);
   }
   for (; c < width; c += kStep) {
-    add_rows<kHeads, 1>(weights, weight_stride, rows + c, row_stride, n_rows, width, sums + c);
+    add_rows<kHeads, 1>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride, sums + c);
   }
 }
 
-void add_token(const AttendTask& task, const AttendScratch& scratch, const TokenRows& rows) {
-  const RowTile& tile = scratch.tile;
+// Adds the tile's value channels, which are the sums' from `first_channel` on.
+void add_token(const AttendTask& task, const AttendSums& sums, const RowTile& tile,
+               std::int64_t first_channel, const TokenRows& rows) {
   const float* values = tile.rows + rows.begin * tile.width + tile.value.begin;
   const std::int64_t first = rows.offset + rows.begin;
+  const std::int64_t width = padded_width(tile.value.count);
   const int n = rows.end - rows.begin;
   int h = 0;
   for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
-    add_channels<kHeadBlock>(scratch.head_scores(rows.token, h) + first, scratch.score_stride,
-                             values, tile.width, n, scratch.value_width,
-                             scratch.head_sums(rows.token, h));
+    add_channels<kHeadBlock>(sums.head_scores(rows.token, h) + first, sums.score_stride, values,
+                             tile.width, n, width, sums.value_width,
+                             sums.head_sums(rows.token, h) + first_channel);
   }
   for (; h < task.n_heads; ++h) {
-    add_channels<1>(scratch.head_scores(rows.token, h) + first, scratch.score_stride, values,
-                    tile.width, n, scratch.value_width, scratch.head_sums(rows.token, h));
+    add_channels<1>(sums.head_scores(rows.token, h) + first, sums.score_stride, values, tile.width,
+                    n, width, sums.value_width, sums.head_sums(rows.token, h) + first_channel);
   }
 }
 
@@ -307,18 +311,17 @@ void add_mass(const AttendArgs& a, std::int64_t t, const float* selected, float 
   }
 }
 
-void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
-                   int i) {
+void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendSums& sums, int i) {
   const std::int64_t t = task.first_token + i;
   const std::int64_t n_window = n_window_rows(a, t);
   const std::int64_t n = n_window + n_selected_rows(a, t);
   if (!a.mass.empty()) std::fill_n(a.mass.row(t), a.mass.cols, 0.0f);
   for (int h = 0; h < task.n_heads; ++h) {
-    std::fill_n(scratch.head_sums(i, h), scratch.value_width, 0.0f);
-    float& denominator = scratch.denominators[i * task.n_heads + h];
+    std::fill_n(sums.head_sums(i, h), sums.value_width, 0.0f);
+    float& denominator = sums.denominators[i * task.n_heads + h];
     denominator = 0;
     if (n == 0) continue;
-    float* scores = scratch.head_scores(i, h);
+    float* scores = sums.head_scores(i, h);
     const float* sink = a.sink.empty() ? nullptr : &a.sink[task.first_head + h];
     denominator = exponentials(scores, n, sink);
     if (!a.mass.empty()) add_mass(a, t, scores + n_window, denominator);
@@ -326,20 +329,19 @@ void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendScra
   }
 }
 
-void finish_token(const AttendArgs& a, const AttendTask& task, const AttendScratch& scratch,
-                  int i) {
+void finish_token(const AttendArgs& a, const AttendTask& task, const AttendSums& sums, int i) {
   const std::int64_t t = task.first_token + i;
   const std::int64_t width = a.out.cols;
   const int n_pairs = a.rope.n_pairs();
   for (int h = 0; h < task.n_heads; ++h) {
-    const float* sums = scratch.head_sums(i, h);
-    const float denominator = scratch.denominators[i * task.n_heads + h];
+    const float* head_sums = sums.head_sums(i, h);
+    const float denominator = sums.denominators[i * task.n_heads + h];
     float* out = a.out.at(t, task.first_head + h);
     if (denominator == 0) {  // no row at all
       std::fill_n(out, width, 0.0f);
       continue;
     }
-    for (std::int64_t c = 0; c < width; ++c) out[c] = sums[c] / denominator;
+    for (std::int64_t c = 0; c < width; ++c) out[c] = head_sums[c] / denominator;
     round_row(out, width, a.rounding);
     if (n_pairs == 0) continue;
     float* rotated = out + width - 2 * n_pairs;
@@ -350,21 +352,63 @@ void finish_token(const AttendArgs& a, const AttendTask& task, const AttendScrat
 
 }  // namespace
 
-std::size_t attend_scratch_bytes(const AttendArgs& a, const AttendTask& task) {
-  Slices slices(nullptr);
-  const AttendScratch scratch(slices, a, task);
-  return slices.n_bytes();
+AttendBytes attend_bytes(const AttendArgs& a, const AttendTask& task) {
+  Slices for_sums(nullptr);
+  const AttendSums sums(for_sums, a, task);
+  Slices for_tile(nullptr);
+  const RowTile tile(for_tile, a);
+  return {.sums = for_sums.n_bytes(), .tile = for_tile.n_bytes()};
 }
 
-void attend_task(const AttendArgs& a, const AttendTask& task, std::byte* memory) {
-  Slices slices(memory);
-  const AttendScratch scratch(slices, a, task);
-  for_tiles<Pass::kScores>(a, task, scratch.tile,
-                           [&](const TokenRows& rows) { score_token(a, task, scratch, rows); });
-  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, scratch, i);
-  for_tiles<Pass::kValues>(a, task, scratch.tile,
-                           [&](const TokenRows& rows) { add_token(task, scratch, rows); });
-  for (int i = 0; i < task.n_tokens; ++i) finish_token(a, task, scratch, i);
+// The whole task in one thread.
+void attend_task(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory) {
+  Slices sum_slices(memory.sums);
+  const AttendSums sums(sum_slices, a, task);
+  Slices tile_slices(memory.tile);
+  const RowTile tile(tile_slices, a);
+  for_tiles<Pass::kScores>(a, task, tile,
+                           [&](const TokenRows& rows) { score_token(a, task, sums, tile, rows); });
+  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, sums, i);
+  for_tiles<Pass::kValues>(a, task, tile,
+                           [&](const TokenRows& rows) { add_token(task, sums, tile, 0, rows); });
+  for (int i = 0; i < task.n_tokens; ++i) finish_token(a, task, sums, i);
+}
+
+// The same task in three steps, of which the first and the last may run in parts side by side: parts
+// of the rows, whose scores are independent, then parts of the channels, whose sums are.
+void attend_scores(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory,
+                   std::int64_t begin, std::int64_t end) {
+  Slices sum_slices(memory.sums);
+  const AttendSums sums(sum_slices, a, task);
+  Slices tile_slices(memory.tile);
+  const RowTile tile(tile_slices, a);
+  const auto use = [&](const TokenRows& rows) { score_token(a, task, sums, tile, rows); };
+  if (begin == 0) for_window_tiles<Pass::kScores>(a, task, tile, use);
+  for_first_tiles<Pass::kScores>(a, task, tile, begin, end, use);
+}
+
+void attend_softmax(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory) {
+  Slices sum_slices(memory.sums);
+  const AttendSums sums(sum_slices, a, task);
+  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, sums, i);
+}
+
+void attend_values(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory,
+                   int first_channel, int n_channels) {
+  Slices sum_slices(memory.sums);
+  const AttendSums sums(sum_slices, a, task);
+  Slices tile_slices(memory.tile);
+  RowTile tile(tile_slices, a);
+  tile.value = {tile.value.begin + first_channel, n_channels};
+  for_tiles<Pass::kValues>(a, task, tile, [&](const TokenRows& rows) {
+    add_token(task, sums, tile, first_channel, rows);
+  });
+}
+
+void attend_finish(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory) {
+  Slices sum_slices(memory.sums);
+  const AttendSums sums(sum_slices, a, task);
+  for (int i = 0; i < task.n_tokens; ++i) finish_token(a, task, sums, i);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -379,6 +423,14 @@ constexpr std::int64_t kMaxTaskTokens = 16;       // a tile's decoding is 1/16 o
 constexpr std::int64_t kMaxTaskScores = 1 << 18;  // 1 MiB: the second-level cache of one core
 constexpr std::int64_t kFewTokens = 16;
 constexpr std::int64_t kFewTokensHeads = 16;  // heads of a task where tokens alone are too few
+// Parts of one task: a few µs of scores, and the channels of a quantisation group.
+constexpr std::int64_t kPartRows = 256;
+constexpr int kPartChannels = static_cast<int>(KvRowFormat::kGroup);
+constexpr std::int64_t kMinSplitRows = 2 * kPartRows;
+
+std::int64_t ceil_div(std::int64_t x, std::int64_t y) {
+  return (x + y - 1) / y;
+}
 
 std::int64_t max_rows_of_a_token(const AttendArgs& a) {
   const auto n_first = a.selection.n_first;
@@ -389,11 +441,33 @@ std::int64_t max_rows_of_a_token(const AttendArgs& a) {
 
 }  // namespace
 
+// One task on all threads: its rows are cut for the scores, its channels for the sums.
+void CpuBackend::attend_in_parts(const AttendArgs& a, const AttendTask& task, std::byte* sums,
+                                 std::size_t tile_bytes) {
+  const auto memory_of = [&](int worker) {
+    return AttendMemory{.sums = sums, .tile = worker_scratch_[worker].get<std::byte>(tile_bytes)};
+  };
+  const auto scores = PRECIS_CPU_ENTRY(isa_, attend_scores);
+  const auto values = PRECIS_CPU_ENTRY(isa_, attend_values);
+  threads_.parallel_for(ceil_div(task.max_rows, kPartRows), 1,
+                        [&](std::int64_t part, std::int64_t, int worker) {
+                          const std::int64_t begin = part * kPartRows;
+                          scores(a, task, memory_of(worker), begin, begin + kPartRows);
+                        });
+  PRECIS_CPU_ENTRY(isa_, attend_softmax)(a, task, memory_of(0));
+  const auto n_channels = static_cast<int>(a.out.cols);
+  threads_.parallel_for(
+      ceil_div(n_channels, kPartChannels), 1, [&](std::int64_t part, std::int64_t, int worker) {
+        const int first = static_cast<int>(part) * kPartChannels;
+        values(a, task, memory_of(worker), first, std::min(kPartChannels, n_channels - first));
+      });
+  PRECIS_CPU_ENTRY(isa_, attend_finish)(a, task, memory_of(0));
+}
+
 void CpuBackend::do_attend(const AttendArgs& a) {
   const std::int64_t n_tokens = a.q.n;
   const std::int64_t n_heads = a.heads_per_kv_head();  // of one KV head, as every task
   if (n_tokens == 0 || n_heads == 0) return;
-  const auto ceil_div = [](std::int64_t x, std::int64_t y) { return (x + y - 1) / y; };
   const std::int64_t max_rows = max_rows_of_a_token(a);
   // The heads' shares of `mass` are added in ascending order, so one task must hold all of them.
   const bool may_cut_heads = a.mass.empty() && n_tokens < kFewTokens;
@@ -406,22 +480,33 @@ void CpuBackend::do_attend(const AttendArgs& a) {
   const AttendTask largest{.n_tokens = static_cast<int>(task_tokens),
                            .n_heads = static_cast<int>(task_heads),
                            .max_rows = max_rows};
-  const std::size_t scratch_bytes = PRECIS_CPU_ENTRY(isa_, attend_scratch_bytes)(a, largest);
+  const std::int64_t n_tasks = ceil_div(n_tokens, task_tokens) * n_head_blocks;
+  const auto task_at = [&](std::int64_t index) {
+    AttendTask task = largest;
+    task.first_token = index / n_head_blocks * task_tokens;
+    task.n_tokens =
+        static_cast<int>(std::min<std::int64_t>(task_tokens, n_tokens - task.first_token));
+    task.kv_head = static_cast<int>(index % n_head_blocks / n_kv_blocks);
+    const std::int64_t first_head = index % n_kv_blocks * task_heads;
+    task.first_head = static_cast<int>(task.kv_head * n_heads + first_head);
+    task.n_heads = static_cast<int>(std::min<std::int64_t>(task_heads, n_heads - first_head));
+    return task;
+  };
+  const AttendBytes bytes = PRECIS_CPU_ENTRY(isa_, attend_bytes)(a, largest);
+  if (n_tasks < threads_.n_threads() && !a.selection.n_first.empty() && max_rows >= kMinSplitRows) {
+    std::byte* sums = result_scratch_.get<std::byte>(bytes.sums);
+    for (std::int64_t index = 0; index < n_tasks; ++index) {
+      const AttendTask task = task_at(index);
+      attend_in_parts(a.of_kv_head(task.kv_head), task, sums, bytes.tile);
+    }
+    return;
+  }
   const auto run = PRECIS_CPU_ENTRY(isa_, attend_task);
-  threads_.parallel_for(
-      ceil_div(n_tokens, task_tokens) * n_head_blocks, 1,
-      [&](std::int64_t index, std::int64_t, int worker) {
-        AttendTask task = largest;
-        task.first_token = index / n_head_blocks * task_tokens;
-        task.n_tokens =
-            static_cast<int>(std::min<std::int64_t>(task_tokens, n_tokens - task.first_token));
-        const std::int64_t kv_head = index % n_head_blocks / n_kv_blocks;
-        const std::int64_t first_head = index % n_kv_blocks * task_heads;
-        task.first_head = static_cast<int>(kv_head * n_heads + first_head);
-        task.n_heads = static_cast<int>(std::min<std::int64_t>(task_heads, n_heads - first_head));
-        run(a.of_kv_head(static_cast<int>(kv_head)), task,
-            worker_scratch_[worker].get<std::byte>(scratch_bytes));
-      });
+  threads_.parallel_for(n_tasks, 1, [&](std::int64_t index, std::int64_t, int worker) {
+    const AttendTask task = task_at(index);
+    auto* memory = worker_scratch_[worker].get<std::byte>(bytes.tile + bytes.sums);
+    run(a.of_kv_head(task.kv_head), task, {.sums = memory + bytes.tile, .tile = memory});
+  });
 }
 
 }  // namespace precis

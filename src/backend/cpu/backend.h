@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cpu/attend_task.h"
 #include "backend/cpu/dispatch.h"
 #include "backend/cpu/scratch.h"
 #include "base/threads.h"
@@ -47,6 +48,10 @@ class CpuBackend final : public Backend {
   void do_attend(const AttendArgs& a) override;
   void do_route(const RouteArgs& a) override;
   void do_experts(const ExpertsArgs& a) override;
+
+  /// One task of do_attend on all threads, with the same bits as on one.
+  void attend_in_parts(const AttendArgs& a, const AttendTask& task, std::byte* sums,
+                       std::size_t tile_bytes);
 
   /// x as a product sees it: x itself, or its quantised values in `scratch`.
   Mat<const float> quantized(Mat<const float> x, InputQuant input, ScratchBuffer& scratch);

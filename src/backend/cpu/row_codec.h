@@ -76,13 +76,14 @@ HWY_INLINE void decode_bf16(const std::byte* values, int n, float* out) {
   }
 }
 
-// Groups of e4m3 codes, each times scale_of(group).
+// The groups of n e4m3 codes that hold `needed` channels, each times scale_of(group).
 template <class ScaleOf>
 HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
-                                   const ScaleOf& scale_of, float* out) {
+                                   const Channels& needed, const ScaleOf& scale_of, float* out) {
   const DF32 d;
   constexpr int kStep = static_cast<int>(kLanes);
-  for (int begin = 0; begin < n; begin += group) {
+  const int needed_end = std::min(needed.end(), n);
+  for (int begin = needed.begin / group * group; begin < needed_end; begin += group) {
     const int end = std::min(begin + group, n);
     const float scale = scale_of(begin / group);
     int c = begin;
@@ -93,7 +94,8 @@ HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
   }
 }
 
-// Row `row` of the pool as format.width() floats, of which only `needed` have to be right.
+// Row `row` of the pool as format.width() floats, of which only `needed` have to be right: a row may
+// hold keys and values, and a task may want some channels of either.
 HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, std::int64_t row,
                               const Channels& needed, float* out) {
   const RowAddress address = locate_row(pool, row);
@@ -101,8 +103,8 @@ HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, st
   if (format.nope_storage == NopeStorage::kE4m3Scales8) {
     const auto* scales = reinterpret_cast<const std::uint8_t*>(address.scales);
     decode_e4m3_groups(
-        codes, format.nope, KvRowFormat::kGroup, [&](int g) { return decode_e8m0(scales[g]); },
-        out);
+        codes, format.nope, KvRowFormat::kGroup, needed,
+        [&](int g) { return decode_e8m0(scales[g]); }, out);
   } else if (format.nope_storage == NopeStorage::kE4m3Scales32) {
     const std::byte* scales = address.data + format.nope;
     const auto scale_of = [&](int g) {
@@ -110,15 +112,14 @@ HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, st
       std::memcpy(&scale, scales + sizeof(scale) * g, sizeof(scale));
       return scale;
     };
-    decode_e4m3_groups(codes, format.nope, format.group(), scale_of, out);
+    decode_e4m3_groups(codes, format.nope, format.group(), needed, scale_of, out);
   } else {
-    // A long row holds keys and values, of which each pass needs one.
     const int end = std::min(needed.end(), format.nope);
     if (needed.begin < end) {
       decode_bf16(address.data + 2 * needed.begin, end - needed.begin, out + needed.begin);
     }
-    if (needed.end() <= format.nope) return;
   }
+  if (needed.end() <= format.nope) return;
   const std::byte* rotated = address.data + format.nope_bytes();
   if (format.rope_storage == RopeStorage::kBf16) {
     decode_bf16(rotated, format.rope, out + format.nope);

@@ -34,7 +34,7 @@ HWY_INLINE float decode_codes(const RowPool& pool, std::int64_t row, int width, 
   const RowAddress address = locate_row(pool, row);
   const auto* codes = reinterpret_cast<const std::uint8_t*>(address.data);
   decode_e4m3_groups(
-      codes, width, width, [](int) { return 1.0f; }, out);
+      codes, width, width, Channels{0, width}, [](int) { return 1.0f; }, out);
   float scale;
   std::memcpy(&scale, address.scales, sizeof(scale));
   return scale;
