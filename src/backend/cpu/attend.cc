@@ -32,7 +32,8 @@ constexpr int kHeadBlock = 4;
 constexpr int kScoreVecs = 2;
 // Vectors of channels that 4 heads add at once: 16 sums of 32 registers, or 8 of 16.
 constexpr int kValueVecs = kStep == 16 ? 4 : 2;
-constexpr std::int64_t kSumBlock = 128;  // a score's terms are summed in blocks of this many
+constexpr std::int64_t kPrefetchRows = 16;  // some 300 ns of decoding ahead
+constexpr std::int64_t kSumBlock = 128;     // a score's terms are summed in blocks of this many
 
 // What lives from one pass of a task to the next.
 struct AttendSums {
@@ -110,7 +111,10 @@ void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile&
   end = std::min<std::int64_t>(end, *std::max_element(n_first.begin(), n_first.end()));
   for (std::int64_t row = begin; row < end; row += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - row));
-    for (int r = 0; r < n; ++r) load_tile_row<kPass>(a.compressed, row + r, r, tile);
+    for (int r = 0; r < n; ++r) {
+      if (row + r + kPrefetchRows < end) prefetch_row(a.compressed, row + r + kPrefetchRows);
+      load_tile_row<kPass>(a.compressed, row + r, r, tile);
+    }
     if (kPass == Pass::kScores) transpose_tile(tile, n);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t n_token = std::min<std::int64_t>(n, n_first[i] - row);

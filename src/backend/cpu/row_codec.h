@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
@@ -41,6 +42,18 @@ HWY_INLINE RowAddress locate_row(const RowPool& pool, std::int64_t row) {
   const std::byte* begin = pool.pages[page] + pool.offset;
   return {begin + in_page * pool.data_bytes,
           begin + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes};
+}
+
+// Asks for the cache lines of a row that will be decoded soon.  A page holds few rows of a layer, so
+// the processor's own prefetching, which stops at page ends, does not find the next ones.
+HWY_INLINE void prefetch_row(const RowPool& pool, std::int64_t row) {
+  constexpr std::int64_t kLineBytes = 64;
+  const RowAddress address = locate_row(pool, row);
+  for (std::int64_t at = 0; at < pool.data_bytes; at += kLineBytes) {
+    hwy::Prefetch(address.data + at);
+  }
+  hwy::Prefetch(address.data + pool.data_bytes - 1);
+  hwy::Prefetch(address.scales);
 }
 
 // e4m3 codes as floats, NaN codes aside: an encoder writes those only under a scale of NaN.  Sign
