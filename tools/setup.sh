@@ -15,7 +15,7 @@ packages=(
   libgtest-dev libgmock-dev
 )
 if [[ "${1:-}" == "--developer" ]]; then
-  packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache)
+  packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache python3-venv)
 elif [[ $# -gt 0 ]]; then
   sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
   exit 2
