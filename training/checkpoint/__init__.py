@@ -1,0 +1,1 @@
+"""Checkpoints in the released format, and the states from which training resumes."""
