@@ -59,8 +59,10 @@ def decoded(file: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def write_tensors(path: pathlib.Path, tensors: dict[str, Tensor]) -> None:
-    save_file(tensors, str(path), metadata={"format": "pt"})
+def write_tensors(
+    path: pathlib.Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    save_file(tensors, str(path), metadata={"format": "pt"} | (metadata or {}))
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:

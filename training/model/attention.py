@@ -56,9 +56,8 @@ class Attention(nn.Module):
     ) -> AttentionOut:
         near_angles = layout.window_angles if self.ratio == WINDOW else layout.near_angles
         rounded = numerics.activation(x)
-        qr = self.q_norm(self.wq_a(rounded, numerics), numerics)
-        qr_rounded = numerics.activation(qr)
-        q = self.wq_b(qr_rounded, numerics).unflatten(-1, (self.config.num_attention_heads, -1))
+        qr = self._query_latent(rounded, numerics)
+        q = self.wq_b(qr, numerics).unflatten(-1, (self.config.num_attention_heads, -1))
         q = scaled_to_unit(q, self.config.rms_norm_eps)
         row = rotate(self.kv_norm(self.wkv(rounded, numerics), numerics), near_angles)
         row = numerics.row(row, self.config.plain_channels)
@@ -74,7 +73,7 @@ class Attention(nn.Module):
         rows = self.compressed_rows(x, layout, numerics)
         if self.ratio == SPARSE:
             # Neither gradient reaches the other part: the indexer learns where attention looks.
-            scores = self.indexer(x.detach(), qr_rounded.detach(), layout, numerics)
+            scores = self.indexer(x.detach(), qr.detach(), layout, numerics)
             chosen = select_best(scores, layout.sparse_visible, n_best, self.config.index_topk)
             far, attention = self._sparse(q_far, rows, chosen, mass, layout)
             loss = index_loss(scores, attention, chosen)
@@ -84,6 +83,15 @@ class Attention(nn.Module):
         o = rotate(near.values.float() / mass, near_angles, back=True)
         o = o + rotate(far.values.float() / mass, layout.far_angles, back=True)
         return AttentionOut(self._project(o, numerics), loss)
+
+    def index_scores(self, x: Tensor, layout: Layout, numerics: Numerics) -> Tensor:
+        """[B, T, T / 4] f32"""
+        qr = self._query_latent(numerics.activation(x), numerics)
+        return self.indexer(x, qr, layout, numerics)
+
+    def _query_latent(self, rounded: Tensor, numerics: Numerics) -> Tensor:
+        """[N, Lq], rounded: it is read by the heads of attention and by those of the indexer."""
+        return numerics.activation(self.q_norm(self.wq_a(rounded, numerics), numerics))
 
     def compressed_rows(self, x: Tensor, layout: Layout, numerics: Numerics) -> Tensor:
         """[N / R, Dh]"""

@@ -47,10 +47,8 @@ class Block(nn.Module):
     def forward(
         self, streams: Tensor, token_ids: Tensor, layout: Layout, numerics: Numerics, n_best: Tensor
     ) -> BlockOut:
-        pre, post, comb = hyper_mix(
-            streams, self.hc_attn_fn, self.hc_attn_scale, self.hc_attn_base, self.config
-        )
-        x = self.attn_norm(hyper_pre(streams, pre), numerics)
+        pre, post, comb = self.attention_mix(streams)
+        x = self.attention_input(streams, pre, numerics)
         attention = self.attn(x, layout, numerics, n_best)
         streams = hyper_post(streams, attention.out, post, comb)
 
@@ -61,6 +59,14 @@ class Block(nn.Module):
         experts = self.ffn(x, token_ids, numerics)
         streams = hyper_post(streams, experts.out, post, comb)
         return BlockOut(streams, attention.index_loss, experts.load, attention.out, experts.out)
+
+    def attention_mix(self, streams: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return hyper_mix(
+            streams, self.hc_attn_fn, self.hc_attn_scale, self.hc_attn_base, self.config
+        )
+
+    def attention_input(self, streams: Tensor, pre: Tensor, numerics: Numerics) -> Tensor:
+        return self.attn_norm(hyper_pre(streams, pre), numerics)
 
 
 class Head(nn.Module):
@@ -124,8 +130,8 @@ class Network(Head):
     def block(self, layer: int) -> Block:
         return cast(Block, self.layers[layer])
 
-    def mtp_block(self) -> MtpBlock:
-        return cast(MtpBlock, self.mtp[0])
+    def mtp_blocks(self) -> list[MtpBlock]:
+        return [cast(MtpBlock, mtp) for mtp in self.mtp]
 
     def embedded(self, token_ids: Tensor, numerics: Numerics) -> Tensor:
         return functional.embedding(token_ids, numerics.bf16_weight(self.embed.weight))

@@ -6,14 +6,13 @@ flipped rounding grows, and no implementation agrees further than that.
 
 import pytest
 import torch
-from torch import Tensor
 
+from training.checkpoint.expected import attention_input
 from training.model.config import SPARSE, WINDOW
 from training.model.indexer import select_best
 from training.tests.golden import (
     N_LAYERS,
     NAMES,
-    Golden,
     golden,
     ratio_of,
     relative_median,
@@ -40,21 +39,11 @@ def test_layer_equals_official(name: str, layer: int) -> None:
     assert relative_median(out.streams[:n], expected[f"streams.{layer}"]) <= LAYER_RELATIVE
 
 
-def attention_input(case: Golden, layer: int) -> Tensor:
-    """What the attention of a layer reads, caught on its way in."""
-    caught: list[Tensor] = []
-    attention = case.network.block(layer).attn
-    handle = attention.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
-    case.run_layer(layer)
-    handle.remove()
-    return caught[0]
-
-
 @pytest.mark.parametrize(("name", "layer"), COMPRESSING)
 @torch.no_grad()
 def test_compressed_rows_equal_official(name: str, layer: int) -> None:
     case = golden(name)
-    x = attention_input(case, layer)
+    x = attention_input(case.network.block(layer), case.streams_into(layer), case.numerics)
     want = case.expected[f"rows.{layer}"]
     got = case.network.block(layer).attn.compressed_rows(x, case.layout, case.numerics)
     assert share_differing(got[: len(want)], want) <= ROWS_DIFFER
@@ -65,13 +54,12 @@ def test_compressed_rows_equal_official(name: str, layer: int) -> None:
 def test_index_keys_and_selection_equal_official(name: str, layer: int) -> None:
     case = golden(name)
     attention, numerics = case.network.block(layer).attn, case.numerics
-    x = attention_input(case, layer)
+    x = attention_input(case.network.block(layer), case.streams_into(layer), case.numerics)
     want = case.expected[f"index_rows.{layer}"]
     keys = attention.indexer.keys(x, case.layout, numerics)
     assert share_differing(keys[: len(want)], want) <= ROWS_DIFFER
 
-    qr = attention.q_norm(attention.wq_a(numerics.activation(x), numerics), numerics)
-    scores = attention.indexer(x, numerics.activation(qr), case.layout, numerics)
+    scores = attention.index_scores(x, case.layout, numerics)
     n_most = case.network.config.index_topk
     chosen = select_best(scores, case.layout.sparse_visible, case.n_best, n_most)
     official = case.expected[f"topk.{layer}"].long()
@@ -91,7 +79,7 @@ def test_head_and_mtp_block_equal_official(name: str) -> None:
 
     want = case.expected["mtp.logits"]
     next_ids = case.token_ids.roll(-1)
-    mtp = network.mtp_block()
+    mtp = network.mtp_blocks()[0]
     out = mtp(streams, network.embedded(next_ids, numerics), next_ids, case.layout, numerics)
     got = mtp.logits(out.streams, network.matrix(numerics), numerics)
     assert relative_median(got[: len(want)], want) <= LAYER_RELATIVE
