@@ -314,6 +314,7 @@ void add_eval(CLI::App& app, int& exit_code) {
   add_eval_report(command, exit_code);
   add_eval_compare(command, exit_code);
   add_eval_tasks(command, exit_code);
+  add_eval_wordings(command, exit_code);
   command.callback([flags, &command, &exit_code] {
     if (!command.get_subcommands().empty()) return;
     const Result<void> done = eval(*flags);

@@ -15,10 +15,11 @@ namespace precis::cli {
 inline constexpr const char* kTrainedLength = "trained length";
 inline constexpr const char* kTrainedPositions = "trained positions";
 
-/// precis eval report, compare, tasks.
+/// precis eval report, compare, tasks, wordings.
 void add_eval_report(CLI::App& command, int& exit_code);
 void add_eval_compare(CLI::App& command, int& exit_code);
 void add_eval_tasks(CLI::App& command, int& exit_code);
+void add_eval_wordings(CLI::App& command, int& exit_code);
 
 /// The tables of a run, and heat maps of what was asked by depth.
 void print_eval(const EvalRun& run, const EvalSummary& summary);

@@ -400,4 +400,24 @@ void add_eval_tasks(CLI::App& eval, int& exit_code) {
   });
 }
 
+void add_eval_wordings(CLI::App& eval, int& exit_code) {
+  auto json = std::make_shared<bool>(false);
+  CLI::App& command =
+      add_command(eval, "wordings", "Prints the sentences and words of all tasks, by name.",
+                  "  precis eval wordings\n"
+                  "  precis eval wordings --json\n");
+  command.add_flag("--json", *json, "One JSON object on stdout");
+  command.callback([json, &exit_code] {
+    Json out = Json::object();
+    for (const EvalWording& wording : eval_wordings()) {
+      out[std::string(wording.name)] = wording.forms;
+      if (*json) continue;
+      fmt::print("{}\n", wording.name);
+      for (const std::string_view form : wording.forms) fmt::print("  {}\n", Json(form).dump());
+    }
+    if (*json) print_json(out);
+    exit_code = kOk;
+  });
+}
+
 }  // namespace precis::cli

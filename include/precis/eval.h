@@ -60,6 +60,15 @@ std::span<const EvalTaskInfo> eval_tasks();
 /// Errors    kInvalidArgument — an unknown name; the message lists the known ones
 Result<std::vector<std::string>> parse_eval_tasks(std::string_view names);
 
+/// Words and sentences of the tasks under one name; names in braces are filled in.
+struct EvalWording {
+  std::string_view name;  // "statements", "held_out_nouns", …
+  std::span<const std::string_view> forms;
+};
+/// All of them.  What is called held_out is for evaluation only: no model of this project is
+/// trained on it.
+std::span<const EvalWording> eval_wordings();
+
 struct EvalOptions {
   std::vector<std::string> tasks;
   std::vector<std::int64_t> lengths;  // tokens: prompt and allowance together

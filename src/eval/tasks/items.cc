@@ -7,14 +7,12 @@
 
 #include "eval/tasks/keys.h"
 #include "eval/tasks/task.h"
+#include "eval/wordings.h"
 
 namespace precis {
 namespace {
 
-constexpr std::array<std::string_view, 10> kForms = {
-    "poem", "riddle", "note", "song", "tale", "speech", "proverb", "toast", "letter", "sketch"};
-constexpr std::array<std::string_view, 8> kOrdinals = {"first", "second", "third",   "fourth",
-                                                       "fifth", "sixth",  "seventh", "eighth"};
+using wordings::kItemForms;
 
 struct Subject {
   std::size_t form = 0;
@@ -24,18 +22,18 @@ struct Subject {
 
 std::string piece_about(Draws& draws, std::string_view topic) {
   const std::uint64_t seed = draws.bits();
-  return fmt::format("Of the {}: {}", topic, prose_sentence(seed, 0));
+  return filled(wordings::kItemPiece[0], {{"t", topic}, {"s", prose_sentence(seed, 0)}});
 }
 
 std::string request_for(const Subject& subject) {
-  return fmt::format("User: Write a {} about the {}.\n", kForms[subject.form],
-                     key_nouns()[subject.topic]);
+  return filled(wordings::kItemRequest[0],
+                {{"f", kItemForms[subject.form]}, {"t", key_nouns()[subject.topic]}});
 }
 
 // Another form of the topic, another topic in the form, or, most often, neither.
 Subject other_subject(Draws& draws, const Subject& asked) {
   for (;;) {
-    Subject other{draws.below(kForms.size()), draws.below(key_nouns().size())};
+    Subject other{draws.below(kItemForms.size()), draws.below(key_nouns().size())};
     switch (draws.below(8)) {
       case 0: other.topic = asked.topic; break;
       case 1: other.form = asked.form; break;
@@ -58,7 +56,7 @@ EvalPrompt make_items(const TaskInput& input) {
   EvalPrompt prompt = input.prompt(EvalMetric::kRatio);
   Draws draws = input.draws();
   const auto n_items = static_cast<std::size_t>(input.task.back() - '0');
-  const Subject asked{draws.below(kForms.size()), draws.below(key_nouns().size())};
+  const Subject asked{draws.below(kItemForms.size()), draws.below(key_nouns().size())};
   const std::string_view topic = key_nouns()[asked.topic];
   const std::size_t item = draws.below(n_items);
 
@@ -66,10 +64,12 @@ EvalPrompt make_items(const TaskInput& input) {
   question.pieces.code = code_of(draws);
   for (std::size_t i = 0; i < n_items; ++i) {
     question.pieces.texts.push_back(piece_about(draws, topic));
-    question.pieces.names.push_back(fmt::format("the {} item", kOrdinals[i]));
+    question.pieces.names.push_back(fmt::format("the {} item", wordings::kOrdinals[i]));
   }
-  question.text = fmt::format("User: Begin with {}, then repeat the {} {} about the {}.",
-                              question.pieces.code, kOrdinals[item], kForms[asked.form], topic);
+  question.text = filled(wordings::kItemQuestion[0], {{"c", question.pieces.code},
+                                                      {"i", wordings::kOrdinals[item]},
+                                                      {"f", kItemForms[asked.form]},
+                                                      {"t", topic}});
   question.answer_prefix = "\nAssistant:";
   question.references = {question.pieces.texts[item]};
   question.allowance = 96;

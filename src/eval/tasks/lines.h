@@ -8,10 +8,6 @@
 
 namespace precis {
 
-/// RULER's five short sentences.
-inline constexpr std::string_view kNoise =
-    "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
-
 /// Appends lines of the haystack with the needles among them, in the order given, until `n_tokens`
 /// are full; no line end comes last.
 ///

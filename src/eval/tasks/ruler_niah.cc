@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "eval/tasks/keys.h"
 #include "eval/tasks/lines.h"
+#include "eval/wordings.h"
 
 namespace precis {
 namespace {
@@ -52,7 +53,8 @@ std::string_view plural(Kind kind) {
 }
 
 std::string needle_line(Kind value_kind, std::string_view key, std::string_view value) {
-  return fmt::format("One of the special magic {} for {} is: {}.", plural(value_kind), key, value);
+  return filled(wordings::kMagicStatement[0],
+                {{"kind", plural(value_kind)}, {"k", key}, {"v", value}});
 }
 
 // "a", "a, and b", "a, b, and c": as the public generator joins them.
@@ -102,7 +104,7 @@ std::vector<Placed> place(const TaskInput& input, const Variant& variant, const 
     return place_needles(input.tokenizer, input.haystack(room), hidden.needles, text);
   }
   const auto next_line = [&]() -> std::string {
-    if (variant.haystack == Haystack::kNoise) return std::string(kNoise);
+    if (variant.haystack == Haystack::kNoise) return std::string(wordings::kNoise[0]);
     const std::string key = distinct(keys, draws, [&](Draws& d) { return make(d, variant.key); });
     return needle_line(variant.value, key, make(draws, variant.value));
   };
@@ -113,6 +115,7 @@ std::vector<Placed> place(const TaskInput& input, const Variant& variant, const 
 }  // namespace
 
 EvalPrompt make_ruler_niah(const TaskInput& input) {
+  namespace w = wordings;
   const auto* const variant = std::ranges::find(kVariants, input.task, &Variant::name);
   PRECIS_CHECK(variant != std::end(kVariants));
   EvalPrompt prompt = input.prompt(EvalMetric::kContains);
@@ -125,11 +128,10 @@ EvalPrompt make_ruler_niah(const TaskInput& input) {
   if (single) kind.remove_suffix(1);
   const std::string asked = joined(hidden.asked);
   EvalQuestion question;
-  question.text = fmt::format("What {} the special magic {} for {} mentioned in the provided text?",
-                              single ? "is" : "are all", kind, asked);
-  question.answer_prefix =
-      fmt::format(" The special magic {} for {} mentioned in the provided text {}", kind, asked,
-                  single ? "is" : "are");
+  question.text = filled((single ? w::kMagicQuestionOfOne : w::kMagicQuestionOfMany)[0],
+                         {{"kind", kind}, {"k", asked}});
+  question.answer_prefix = filled((single ? w::kMagicAnswerOfOne : w::kMagicAnswerOfMany)[0],
+                                  {{"kind", kind}, {"k", asked}});
   question.references = hidden.references;
   question.openings = {fmt::format("The special magic {} for {} is", kind, asked),
                        question.answer_prefix.substr(1)};
@@ -137,10 +139,8 @@ EvalPrompt make_ruler_niah(const TaskInput& input) {
   prompt.questions.push_back(std::move(question));
 
   PromptText text(input.tokenizer);
-  text.add(
-      fmt::format("{} special magic {} {} hidden within the following text. Make sure to "
-                  "memorize it. I will quiz you about the {} afterwards.\n",
-                  single ? "A" : "Some", kind, single ? "is" : "are", kind));
+  text.add(filled((single ? w::kMagicInstructionOfOne : w::kMagicInstructionOfMany)[0],
+                  {{"kind", kind}}));
   const std::int64_t room = input.context_tokens(prompt.questions) - text.n_tokens();
   const std::vector<Placed> placed = place(input, *variant, hidden, draws, keys, room, text);
   if (single) {

@@ -1,12 +1,13 @@
 // RULER's variable tracking: one chain of assignments in noise; name every variable that ends up
 // with the value.  A short worked example stands in front, as in the public generator.
-#include <fmt/format.h>
-
 #include "eval/tasks/keys.h"
 #include "eval/tasks/lines.h"
+#include "eval/wordings.h"
 
 namespace precis {
 namespace {
+
+namespace w = wordings;
 
 constexpr int kHops = 4;
 constexpr std::int64_t kExampleTokens = 400;  // of its noise; about 500 with its frame
@@ -28,29 +29,20 @@ Chain make_chain(Draws& draws, int n_letters) {
       return name;
     }));
     const std::string& name = chain.names.back();
-    // The space at the end is the public generator's.
-    chain.lines.push_back({.text = i == 0 ? fmt::format("VAR {} = {}", name, chain.value)
-                                          : fmt::format("VAR {} = VAR {} ", name,
-                                                        chain.names[chain.names.size() - 2]),
-                           .value = {},
-                           .depth = 0,
-                           .phase = -1});
+    const std::string text =
+        i == 0
+            ? filled(w::kChainFirst[0], {{"x", name}, {"v", chain.value}})
+            : filled(w::kChainNext[0], {{"x", name}, {"y", chain.names[chain.names.size() - 2]}});
+    chain.lines.push_back({.text = text, .value = {}, .depth = 0, .phase = -1});
   }
   return chain;
 }
 
-constexpr std::string_view kChainInstruction =
-    "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n";
-
 EvalQuestion question_of(const Chain& chain) {
   EvalQuestion question;
-  question.text =
-      fmt::format("Question: Find all variables that are assigned the value {} in the text above.",
-                  chain.value);
-  question.answer_prefix = fmt::format(
-      " Answer: According to the chain(s) of variable assignment in the text above, {} "
-      "variables are assigned the value {}, they are: ",
-      kHops + 1, chain.value);
+  question.text = filled(w::kChainQuestion[0], {{"v", chain.value}});
+  question.answer_prefix =
+      filled(w::kChainAnswer[0], {{"n", std::to_string(kHops + 1)}, {"v", chain.value}});
   question.references = chain.names;
   question.allowance = 30;
   return question;
@@ -58,9 +50,10 @@ EvalQuestion question_of(const Chain& chain) {
 
 void add_noise(const TaskInput& input, Draws& draws, const Chain& chain, std::int64_t n_tokens,
                PromptText& text) {
-  text.add(kChainInstruction);
+  text.add(w::kChainInstruction[0]);
   place_in_lines(
-      input.tokenizer, draws, n_tokens, chain.lines, [] { return std::string(kNoise); }, text);
+      input.tokenizer, draws, n_tokens, chain.lines, [] { return std::string(w::kNoise[0]); },
+      text);
 }
 
 }  // namespace
@@ -80,7 +73,7 @@ EvalPrompt make_variable_tracking(const TaskInput& input) {
   const Chain chain = make_chain(draws, 5);
   prompt.questions.push_back(question_of(chain));
   const auto n_instruction = static_cast<std::int64_t>(
-      input.tokenizer.encode(kChainInstruction, SpecialTokens::kAsText).size());
+      input.tokenizer.encode(w::kChainInstruction[0], SpecialTokens::kAsText).size());
   const std::int64_t room =
       input.context_tokens(prompt.questions) - text.n_tokens() - n_instruction;
   add_noise(input, draws, chain, room, text);

@@ -5,18 +5,15 @@
 #include <array>
 #include <optional>
 
-#include <fmt/format.h>
-
 #include "eval/tasks/task.h"
+#include "eval/wordings.h"
 
 namespace precis {
 namespace {
 
-constexpr std::array<std::string_view, 6> kPersons = {"Agnes",  "Hugo",  "Ines",
-                                                      "Jasper", "Lydia", "Rufus"};
-constexpr std::array<std::string_view, 6> kPlaces = {"kitchen", "garden", "cellar",
-                                                     "library", "chapel", "stable"};
-constexpr std::array<std::string_view, 4> kObjects = {"goblet", "violin", "parcel", "lantern"};
+using wordings::kObjects;
+using wordings::kPersons;
+using wordings::kPlaces;
 
 struct World {
   std::vector<std::string> facts;
@@ -31,7 +28,7 @@ class Simulation {
 
   void move(std::size_t person, std::size_t place) {
     place_of_[person] = place;
-    facts_.push_back(fmt::format("{} went to the {}.", kPersons[person], kPlaces[place]));
+    facts_.push_back(filled(wordings::kMoves[0], {{"p", kPersons[person]}, {"l", kPlaces[place]}}));
     for (std::size_t object = 0; object < kObjects.size(); ++object) {
       if (carrier_of_[object] == person) visit(object, place);
     }
@@ -39,13 +36,14 @@ class Simulation {
 
   void pick_up(std::size_t person, std::size_t object) {
     carrier_of_[object] = person;
-    facts_.push_back(fmt::format("{} picked up the {}.", kPersons[person], kObjects[object]));
+    facts_.push_back(
+        filled(wordings::kPicksUp[0], {{"p", kPersons[person]}, {"o", kObjects[object]}}));
     visit(object, *place_of_[person]);
   }
 
   void put_down(std::size_t object) {
-    facts_.push_back(
-        fmt::format("{} put down the {}.", kPersons[*carrier_of_[object]], kObjects[object]));
+    facts_.push_back(filled(wordings::kPutsDown[0],
+                            {{"p", kPersons[*carrier_of_[object]]}, {"o", kObjects[object]}}));
     carrier_of_[object].reset();
   }
 
@@ -104,7 +102,7 @@ World where_is_person(Draws& draws) {
   simulation.move(asked, simulation.other_place(asked));
   const std::size_t other = (asked + 1) % kPersons.size();
   simulation.move(other, (*simulation.place_of(asked) + 1) % kPlaces.size());
-  return {simulation.facts(), fmt::format("Where is {}?", kPersons[asked]),
+  return {simulation.facts(), filled(wordings::kWhereIsPerson[0], {{"p", kPersons[asked]}}),
           std::string(kPlaces[*simulation.place_of(asked)])};
 }
 
@@ -132,7 +130,7 @@ World where_is_object(Draws& draws, std::int64_t most_facts) {
   const std::size_t asked = draws.below(kObjects.size());
   const Simulation simulation =
       carried_object(draws, asked, 2, draws.between(2, std::min<std::int64_t>(60, most_facts)));
-  return {simulation.facts(), fmt::format("Where is the {}?", kObjects[asked]),
+  return {simulation.facts(), filled(wordings::kWhereIsObject[0], {{"o", kObjects[asked]}}),
           std::string(kPlaces[simulation.history(asked).back()])};
 }
 
@@ -143,10 +141,10 @@ World where_was_object(Draws& draws) {
     const std::vector<std::size_t>& history = simulation.history(asked);
     // A place that the thing came to twice has two answers.
     if (std::ranges::count(history, history.back()) != 1) continue;
-    return {
-        simulation.facts(),
-        fmt::format("Where was the {} before the {}?", kObjects[asked], kPlaces[history.back()]),
-        std::string(kPlaces[history[history.size() - 2]])};
+    return {simulation.facts(),
+            filled(wordings::kWhereWasObject[0],
+                   {{"o", kObjects[asked]}, {"l", kPlaces[history.back()]}}),
+            std::string(kPlaces[history[history.size() - 2]])};
   }
 }
 
@@ -154,13 +152,13 @@ World directions(Draws& draws) {
   std::vector<std::string_view> places(kPlaces.begin(), kPlaces.end());
   draws.shuffle(places);
   std::vector<std::string> facts = {
-      fmt::format("The {} is north of the {}.", places[0], places[1]),
-      fmt::format("The {} is north of the {}.", places[1], places[2])};
+      filled(wordings::kLiesNorth[0], {{"l", places[0]}, {"m", places[1]}}),
+      filled(wordings::kLiesNorth[0], {{"l", places[1]}, {"m", places[2]}})};
   draws.shuffle(facts);
   if (draws.below(2) == 0) {
-    return {facts, fmt::format("What is north of the {}?", places[1]), std::string(places[0])};
+    return {facts, filled(wordings::kWhatIsNorth[0], {{"l", places[1]}}), std::string(places[0])};
   }
-  return {facts, fmt::format("What is the {} north of?", places[1]), std::string(places[2])};
+  return {facts, filled(wordings::kNorthOfWhat[0], {{"l", places[1]}}), std::string(places[2])};
 }
 
 World who_gave(Draws& draws, std::int64_t most_facts) {
@@ -179,15 +177,18 @@ World who_gave(Draws& draws, std::int64_t most_facts) {
     owner[object] = taker;
     gifts.push_back({giver, object, taker});
     facts.push_back(
-        fmt::format("{} gave the {} to {}.", kPersons[giver], kObjects[object], kPersons[taker]));
+        filled(wordings::kGives[0],
+               {{"p", kPersons[giver]}, {"o", kObjects[object]}, {"q", kPersons[taker]}}));
   }
   // The last gift of this thing to this person, as anybody would understand the question.
   const Gift& gift = gifts[draws.below(gifts.size())];
   const auto last = std::ranges::find_if(gifts.rbegin(), gifts.rend(), [&](const Gift& one) {
     return one.object == gift.object && one.taker == gift.taker;
   });
-  return {facts, fmt::format("Who gave the {} to {}?", kObjects[gift.object], kPersons[gift.taker]),
-          std::string(kPersons[last->giver])};
+  return {
+      facts,
+      filled(wordings::kWhoGave[0], {{"o", kObjects[gift.object]}, {"q", kPersons[gift.taker]}}),
+      std::string(kPersons[last->giver])};
 }
 
 World make(std::string_view task, Draws& draws, std::int64_t length) {
@@ -209,7 +210,7 @@ EvalPrompt make_world(const TaskInput& input) {
   Draws draws = input.draws();
   const World world = make(input.task, draws, input.length);
   EvalQuestion question;
-  question.text = fmt::format("{} Answer with one word.", world.question);
+  question.text = filled(wordings::kOneWord[0], {{"question", world.question}});
   question.answer_prefix = " Answer:";
   question.references = {world.answer};
   question.openings = {"The ", "the ", "In the ", "in the "};
