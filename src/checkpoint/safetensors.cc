@@ -161,13 +161,6 @@ Result<void> Checkpoint::sort_tensors() {
                            shard(twice[1]))};
 }
 
-const TensorInfo* Checkpoint::find(std::string_view name) const {
-  const auto found = std::lower_bound(
-      tensors_.begin(), tensors_.end(), name,
-      [](const TensorInfo& tensor, std::string_view wanted) { return tensor.name < wanted; });
-  return found != tensors_.end() && found->name == name ? &*found : nullptr;
-}
-
 std::span<const std::byte> Checkpoint::bytes(const TensorInfo& tensor) const {
   PRECIS_CHECK_LT(tensor.shard_idx, shards_.size());
   const MappedFile& file = shards_[tensor.shard_idx].file;

@@ -5,6 +5,7 @@
 // for model/weights to say.  No offset from a file is used before header.h has checked it.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -15,11 +16,11 @@
 #include "precis/status.h"
 
 #include "base/file.h"
-#include "checkpoint/header.h"
+#include "checkpoint/tensor_source.h"
 
 namespace precis {
 
-class Checkpoint {
+class Checkpoint final : public TensorSource {
  public:
   struct Shard {
     std::filesystem::path path;
@@ -38,15 +39,7 @@ class Checkpoint {
   /// Cost      reads the headers only
   static Result<Checkpoint> open(const std::filesystem::path& path);
 
-  /// The tensor called `name`, or nullptr; valid as long as the checkpoint.
-  ///
-  /// Errors    none
-  /// Cost      O(log n_tensors)
-  /// Threads   any
-  const TensorInfo* find(std::string_view name) const;
-
-  /// All tensors, sorted by name.
-  std::span<const TensorInfo> tensors() const { return tensors_; }
+  std::span<const TensorInfo> tensors() const override { return tensors_; }
 
   /// The tensor's bytes in the mapping; the file does not promise any alignment.
   ///
@@ -60,6 +53,12 @@ class Checkpoint {
   /// Requires  `tensor` is of this checkpoint
   /// Errors    none
   void advise(const TensorInfo& tensor, Access access) const;
+
+  TensorBytes read(const TensorInfo& tensor, std::uint64_t n_bytes) const override {
+    return TensorBytes(bytes(tensor).first(std::min(n_bytes, tensor.n_bytes)));
+  }
+  /// Drops the tensor's mapped pages, so that resident memory holds no second copy of weights.
+  void release(const TensorInfo& tensor) const override { advise(tensor, Access::kDontNeed); }
 
   /// The files, sorted by name.
   std::span<const Shard> shards() const { return shards_; }

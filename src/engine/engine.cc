@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "backend/registry.h"
+#include "checkpoint/safetensors.h"
 #include "engine/engine_impl.h"
 #include "engine/kv_compare.h"
 #include "model/tensor_table.h"

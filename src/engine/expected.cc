@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "checkpoint/safetensors.h"
+
 namespace precis {
 namespace {
 

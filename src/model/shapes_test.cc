@@ -10,6 +10,7 @@
 
 #include "backend/registry.h"
 #include "base/threads.h"
+#include "checkpoint/safetensors.h"
 #include "model/model.h"
 #include "model/small_config_test_util.h"
 #include "model/synthetic.h"
@@ -86,7 +87,8 @@ TEST(Shapes, EveryLayerEqualsRefOnTheSameInput) {
     SCOPED_TRACE(shape.name);
     const auto dir = std::filesystem::temp_directory_path() /
                      fmt::format("precis_shapes_{}_{}", ::getpid(), &shape - kShapes.data());
-    const auto written = write_synthetic(dir, small_config_json(shape.config), shape.dtypes, 5);
+    const auto written =
+        write_synthetic(dir, {small_config_json(shape.config), shape.dtypes, 5, {}});
     ASSERT_TRUE(written.ok()) << written.error().message;
     const auto ref = load(dir, "ref");
     const auto cpu = load(dir, "cpu");

@@ -1,210 +1,254 @@
 #include "model/synthetic.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
-#include <numbers>
+#include <functional>
 #include <numeric>
-#include <vector>
+
+#include <fmt/format.h>
 
 #include "base/bytes.h"
-#include "base/file.h"
+#include "base/check.h"
 #include "base/rng.h"
-#include "checkpoint/writer.h"
 #include "model/tensor_table.h"
 #include "tensor/bf16.h"
+#include "tensor/float4.h"
 #include "tensor/float8.h"
 #include "tensor/quant.h"
+#include "xxhash.h"
 
 namespace precis {
 namespace {
 
-// A normal draw by Box and Muller's transform: a function of (seed, index) alone.
-float normal(std::uint64_t seed, std::uint64_t index) {
-  const double u = 1.0 - random_unit(seed, 2 * index);
-  const double v = random_unit(seed, 2 * index + 1);
-  return static_cast<float>(std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v));
-}
+using Values = std::array<std::uint32_t, 256>;
 
 // Mean and spread that keep activations near unit size, by what the tensor is for.
 struct Distribution {
-  float mean = 0;
-  float spread = 1;
+  double mean = 0;
+  double spread = 1;
 };
 
 Distribution distribution_of(const TensorSpec& spec) {
-  if (spec.name.ends_with("norm.weight") || spec.name.ends_with("enorm.weight") ||
-      spec.name.ends_with("hnorm.weight")) {
-    return {1, 0.1F};
-  }
+  if (spec.name.ends_with("norm.weight")) return {1, 0.1};
   if (spec.name.find("hc_") != std::string::npos) {
-    return spec.form == TensorForm::kPlainMatrix ? Distribution{0, 0.02F} : Distribution{0, 0.5F};
+    return spec.form == TensorForm::kPlainMatrix ? Distribution{0, 0.02} : Distribution{0, 0.5};
   }
-  if (spec.form == TensorForm::kMatrix) {
-    const auto n_in = static_cast<float>(spec.name == "embed" ? 1 : spec.shape[1]);
-    return {0, 1 / std::sqrt(n_in)};
-  }
-  return {0, 0.3F};
+  if (spec.form != TensorForm::kMatrix) return {0, 0.3};
+  if (spec.group == TensorGroup::kEmbedding) return {0, 1};
+  return {0, 1 / std::sqrt(static_cast<double>(spec.shape[1]))};
 }
 
-class Builder {
- public:
-  Builder(const ModelConfig& config, SyntheticDtypes dtypes, std::uint64_t seed)
-      : config_(config), dtypes_(dtypes), seed_(seed) {}
-
-  void add(const TensorSpec& spec) {
-    ++n_tensors_;
-    if (spec.form == TensorForm::kTable) return add_table(spec);
-    const std::vector<float> values = draw(spec);
-    if (spec.form != TensorForm::kMatrix) {
-      const bool bf16_form = spec.name.ends_with("norm.weight");
-      return bf16_form ? add_bf16(spec.name, spec.shape, values) : add_f32(spec, values);
-    }
-    const bool kept_bf16 =
-        dtypes_ == SyntheticDtypes::kBf16 || spec.group == TensorGroup::kEmbedding ||
-        spec.group == TensorGroup::kHead || spec.group == TensorGroup::kRouter ||
-        spec.name.find("compressor.") != std::string::npos || spec.name.ends_with("weights_proj") ||
-        spec.name.find("markov") != std::string::npos ||
-        spec.name.ends_with("confidence_head.proj");
-    if (kept_bf16) return add_bf16(spec.weight_name(), spec.shape, values);
-    if (spec.group == TensorGroup::kRoutedExperts ||
-        spec.name.find(".experts.") != std::string::npos) {
-      return add_fp4(spec, values);
-    }
-    add_fp8(spec, values);
+// How the release stores a tensor.
+DType dtype_of(const TensorSpec& spec, SyntheticDtypes dtypes) {
+  switch (spec.form) {
+    case TensorForm::kTable: return DType::kI64;
+    case TensorForm::kPlainMatrix: return DType::kF32;
+    case TensorForm::kVector:
+      return spec.name.ends_with("norm.weight") ? DType::kBf16 : DType::kF32;
+    case TensorForm::kMatrix: break;
   }
+  const auto has = [&](const char* part) { return spec.name.find(part) != std::string::npos; };
+  const bool plain = spec.group == TensorGroup::kEmbedding || spec.group == TensorGroup::kHead ||
+                     spec.group == TensorGroup::kRouter || has("compressor.") ||
+                     has("weights_proj") || has("markov_head") || has("confidence_head");
+  if (plain || dtypes == SyntheticDtypes::kBf16) return DType::kBf16;
+  return has(".experts.") ? DType::kI8 : DType::kF8E4M3;
+}
 
-  Result<void> write(const std::filesystem::path& path) const {
-    std::vector<TensorToWrite> tensors;
-    for (const Stored& stored : stored_) tensors.push_back({stored.header, stored.bytes});
-    return write_safetensors(path, tensors, {{"format", "pt"}});
+// The value below which a share p of the standard normal distribution lies.
+double normal_quantile(double p) {
+  double low = -8;
+  double high = 8;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2;
+    (std::erfc(-middle / std::sqrt(2.0)) / 2 < p ? low : high) = middle;
   }
+  return (low + high) / 2;
+}
 
- private:
-  struct Stored {
-    TensorHeader header;
-    std::vector<std::byte> bytes;
-  };
+// `n` values that are equally likely under a normal distribution.
+std::vector<double> normal_levels(int n, const Distribution& d) {
+  std::vector<double> levels;
+  for (int i = 0; i < n; ++i) {
+    levels.push_back(d.mean + d.spread * normal_quantile((i + 0.5) / n));
+  }
+  return levels;
+}
 
-  std::vector<float> draw(const TensorSpec& spec) const {
-    const Distribution d = distribution_of(spec);
-    std::vector<float> values(static_cast<std::size_t>(std::accumulate(
-        spec.shape.begin(), spec.shape.end(), std::int64_t{1}, std::multiplies<>())));
-    const std::uint64_t stream = random_bits(seed_, n_tensors_);
+// Scales of a quantised matrix are one of three neighbouring powers of two; kScaleRms is the root
+// mean square of ½, 1, 1 and 2.
+constexpr double kScaleRms = 1.25;
+
+// The exponent whose scale turns codes of spread near `code_spread` (up to twice that) into weights
+// of spread `spread`.
+int scale_exponent(double spread, double code_spread) {
+  return static_cast<int>(std::floor(std::log2(spread / kScaleRms / code_spread)));
+}
+
+Values scale_values(int exponent) {
+  constexpr int kBias = 127;
+  Values values;
+  for (int i = 0; i < 256; ++i) {
+    const int step = i < 64 ? -1 : i < 192 ? 0 : 1;
+    values[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(kBias + exponent + step);
+  }
+  return values;
+}
+
+// Codes of spread 64 to 128 reach 370 of the 448 that e4m3 has, those of 1.5 to 3 reach all of e2m1.
+constexpr double kE4m3Spread = 64;
+constexpr double kE2m1Spread = 1.5;
+
+double code_spread(double spread, double wanted) {
+  return spread / kScaleRms / std::exp2(scale_exponent(spread, wanted));
+}
+
+Values code_values(DType dtype, const Distribution& d) {
+  Values values;
+  if (dtype == DType::kI8) {
+    const std::vector<double> levels = normal_levels(16, {0, code_spread(d.spread, kE2m1Spread)});
     for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = d.mean + d.spread * normal(stream, i);
+      values[i] = pack_e2m1(encode_e2m1(static_cast<float>(levels[i % 16])),
+                            encode_e2m1(static_cast<float>(levels[i / 16])));
     }
     return values;
   }
+  const bool quantised = dtype == DType::kF8E4M3;
+  const std::vector<double> levels =
+      normal_levels(256, quantised ? Distribution{0, code_spread(d.spread, kE4m3Spread)} : d);
+  std::transform(levels.begin(), levels.end(), values.begin(), [&](double level) -> std::uint32_t {
+    const auto value = static_cast<float>(level);
+    if (quantised) return encode_e4m3(value);
+    return dtype == DType::kBf16 ? bf16(value).bits : std::bit_cast<std::uint32_t>(value);
+  });
+  return values;
+}
 
-  template <typename T>
-  void store(std::string name, DType dtype, std::vector<std::int64_t> shape,
-             const std::vector<T>& values) {
-    Stored stored{{std::move(name), dtype, std::move(shape)}, {}};
-    stored.bytes.resize(values.size() * sizeof(T));
-    std::memcpy(stored.bytes.data(), values.data(), stored.bytes.size());
-    stored_.push_back(std::move(stored));
-  }
-
-  void add_f32(const TensorSpec& spec, const std::vector<float>& values) {
-    store(spec.name, DType::kF32, spec.shape, values);
-  }
-
-  void add_bf16(const std::string& name, const std::vector<std::int64_t>& shape,
-                const std::vector<float>& values) {
-    std::vector<std::uint16_t> bits(values.size());
-    std::transform(values.begin(), values.end(), bits.begin(),
-                   [](float v) { return bf16(v).bits; });
-    store(name, DType::kBf16, shape, bits);
-  }
-
-  // A different expert in each of a token's places: a random start and consecutive ones after it.
-  void add_table(const TensorSpec& spec) {
-    std::vector<std::int64_t> experts;
-    for (std::int64_t token = 0; token < spec.shape[0]; ++token) {
-      const std::uint64_t first =
-          random_bits(random_bits(seed_, n_tensors_), static_cast<std::uint64_t>(token));
-      for (std::int64_t a = 0; a < spec.shape[1]; ++a) {
-        experts.push_back(static_cast<std::int64_t>((first + static_cast<std::uint64_t>(a)) %
-                                                    static_cast<std::uint64_t>(config_.n_experts)));
-      }
-    }
-    store(spec.name, DType::kI64, spec.shape, experts);
-  }
-
-  void add_fp4(const TensorSpec& spec, const std::vector<float>& values) {
-    const auto n_in = static_cast<std::size_t>(spec.shape[1]);
-    const std::size_t n_groups = (n_in + kFp4Group - 1) / kFp4Group;
-    std::vector<std::uint8_t> codes(values.size() / 2);
-    std::vector<std::uint8_t> scales(static_cast<std::size_t>(spec.shape[0]) * n_groups);
-    for (std::size_t row = 0; row < static_cast<std::size_t>(spec.shape[0]); ++row) {
-      quantize_row_e2m1(std::span(values).subspan(row * n_in, n_in), kFp4Group,
-                        std::span(codes).subspan(row * n_in / 2, n_in / 2),
-                        std::span(scales).subspan(row * n_groups, n_groups));
-    }
-    store(spec.weight_name(), DType::kI8, {spec.shape[0], spec.shape[1] / 2}, codes);
-    store(spec.scale_name(), DType::kF8E8M0, {spec.shape[0], static_cast<std::int64_t>(n_groups)},
-          scales);
-  }
-
-  void add_fp8(const TensorSpec& spec, const std::vector<float>& values) {
-    const std::int64_t n_out = spec.shape[0];
-    const std::int64_t n_in = spec.shape[1];
-    const std::int64_t block_out = config_.weight_block_out;
-    const std::int64_t block_in = config_.weight_block_in;
-    const std::int64_t rows = (n_out + block_out - 1) / block_out;
-    const std::int64_t cols = (n_in + block_in - 1) / block_in;
-    std::vector<std::uint8_t> codes(values.size());
-    std::vector<std::uint8_t> scales;
-    for (std::int64_t block = 0; block < rows * cols; ++block) {
-      const std::int64_t out_begin = block / cols * block_out;
-      const std::int64_t in_begin = block % cols * block_in;
-      const std::int64_t out_end = std::min(out_begin + block_out, n_out);
-      const std::int64_t in_end = std::min(in_begin + block_in, n_in);
-      float amax = 0;
-      for (std::int64_t o = out_begin; o < out_end; ++o) {
-        for (std::int64_t i = in_begin; i < in_end; ++i) {
-          amax = std::max(amax, std::abs(values[static_cast<std::size_t>(o * n_in + i)]));
-        }
-      }
-      scales.push_back(e4m3_group_scale(amax));
-      const float scale = decode_e8m0(scales.back());
-      for (std::int64_t o = out_begin; o < out_end; ++o) {
-        for (std::int64_t i = in_begin; i < in_end; ++i) {
-          const auto at = static_cast<std::size_t>(o * n_in + i);
-          codes[at] = encode_e4m3(values[at] / scale);
-        }
-      }
-    }
-    store(spec.weight_name(), DType::kF8E4M3, spec.shape, codes);
-    store(spec.scale_name(), DType::kF8E8M0, {rows, cols}, scales);
-  }
-
-  const ModelConfig& config_;
-  SyntheticDtypes dtypes_;
-  std::uint64_t seed_;
-  std::uint64_t n_tensors_ = 0;
-  std::vector<Stored> stored_;
-};
-
-Result<void> write_text(const std::filesystem::path& path, std::string_view text) {
-  PRECIS_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
-  PRECIS_TRY(file.write(as_bytes(text)));
-  return file.commit();
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
 }
 
 }  // namespace
 
-Result<void> write_synthetic(const std::filesystem::path& dir, const std::string& config_json,
-                             SyntheticDtypes dtypes, std::uint64_t seed) {
-  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, parse_config(config_json, "config"));
-  std::error_code ec;
-  std::filesystem::create_directories(dir, ec);
-  if (ec) return Error{ErrorCode::kIo, dir.string() + ": " + ec.message()};
-  Builder builder(config, dtypes, seed);
-  for (const TensorSpec& spec : expected_tensors(config)) builder.add(spec);
-  PRECIS_TRY(builder.write(dir / "model.safetensors"));
-  return write_text(dir / "config.json", config_json);
+struct SyntheticTensors::Entry {
+  TensorInfo info;
+  const Values* values;
+};
+
+SyntheticTensors::SyntheticTensors(const ModelConfig& config, SyntheticDtypes dtypes,
+                                   std::uint64_t seed, ThreadPool* threads)
+    : seed_(seed), threads_(threads), n_experts_(static_cast<std::uint64_t>(config.n_experts)) {
+  std::vector<Entry> entries;
+  const auto add = [&](std::string name, DType dtype, std::vector<std::int64_t> shape,
+                       const Values* values) {
+    const std::int64_t n =
+        std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+    const std::uint64_t n_bytes = storage_bytes(dtype, static_cast<std::uint64_t>(n));
+    entries.push_back({{std::move(name), dtype, std::move(shape), 0, 0, n_bytes}, values});
+  };
+  // Quantiles cost more than a lookup, and thousands of experts have the same spread.
+  std::map<std::pair<DType, double>, const Values*> known;
+  const auto table = [&](DType dtype, double spread, const auto& make) {
+    const Values*& values = known[{dtype, spread}];
+    if (values == nullptr) values = &*values_.insert(make()).first;
+    return values;
+  };
+  for (const TensorSpec& spec : expected_tensors(config)) {
+    const DType dtype = dtype_of(spec, dtypes);
+    if (dtype == DType::kI64) {
+      add(spec.name, dtype, spec.shape, nullptr);
+      continue;
+    }
+    const Distribution d = distribution_of(spec);
+    const Values* codes = table(dtype, d.spread, [&] { return code_values(dtype, d); });
+    std::vector<std::int64_t> shape = spec.shape;
+    if (dtype == DType::kI8) shape[1] /= 2;
+    add(spec.weight_name(), dtype, shape, codes);
+    if (dtype != DType::kI8 && dtype != DType::kF8E4M3) continue;
+    const bool fp4 = dtype == DType::kI8;
+    const int exponent = scale_exponent(d.spread, fp4 ? kE2m1Spread : kE4m3Spread);
+    add(spec.scale_name(), DType::kF8E8M0,
+        fp4 ? std::vector{spec.shape[0],
+                          ceil_div(spec.shape[1], static_cast<std::int64_t>(kFp4Group))}
+            : std::vector{ceil_div(spec.shape[0], config.weight_block_out),
+                          ceil_div(spec.shape[1], config.weight_block_in)},
+        table(DType::kF8E8M0, exponent, [&] { return scale_values(exponent); }));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.info.name < b.info.name; });
+  for (Entry& entry : entries) {
+    infos_.push_back(std::move(entry.info));
+    of_info_.push_back(entry.values);
+  }
+}
+
+const SyntheticTensors::Values* SyntheticTensors::values_of(const TensorInfo& tensor) const {
+  const std::ptrdiff_t idx = &tensor - infos_.data();
+  PRECIS_CHECK(idx >= 0 && idx < std::ssize(infos_));
+  return of_info_[static_cast<std::size_t>(idx)];
+}
+
+std::uint64_t SyntheticTensors::key_of(const TensorInfo& tensor) const {
+  std::uint64_t hash = XXH3_64bits_withSeed(tensor.name.data(), tensor.name.size(), seed_);
+  for (const std::int64_t dim : tensor.shape) {
+    hash = random_bits(hash, static_cast<std::uint64_t>(dim));
+  }
+  return hash;
+}
+
+std::optional<RandomTable> SyntheticTensors::random_table(const TensorInfo& tensor) const {
+  const Values* values = values_of(tensor);
+  if (values == nullptr) return std::nullopt;
+  return RandomTable{key_of(tensor), bits_per_element(tensor.dtype) / 8, *values};
+}
+
+// A different expert in each of a token's places: a random start and consecutive ones after it.
+void SyntheticTensors::fill_experts(const TensorInfo& tensor, std::uint64_t begin,
+                                    std::span<std::byte> out) const {
+  const auto n_places = static_cast<std::uint64_t>(tensor.shape[1]);
+  const std::uint64_t key = key_of(tensor);
+  for (std::size_t at = 0; at < out.size(); at += 8) {
+    const std::uint64_t i = (begin + at) / 8;
+    const std::uint64_t first = random_bits(key, i / n_places) % n_experts_;
+    std::array<std::byte, 8> element;
+    put_le<std::uint64_t>(element.data(), (first + i % n_places) % n_experts_);
+    std::memcpy(out.data() + at, element.data(), std::min(element.size(), out.size() - at));
+  }
+}
+
+void SyntheticTensors::fill(const TensorInfo& tensor, std::uint64_t begin,
+                            std::span<std::byte> out) const {
+  const std::optional<RandomTable> table = random_table(tensor);
+  if (!table) return fill_experts(tensor, begin, out);
+  fill_random(*table, static_cast<std::int64_t>(begin) / table->element_bytes, out);
+}
+
+void SyntheticTensors::read_part(const TensorInfo& tensor, std::uint64_t begin,
+                                 std::span<std::byte> out) const {
+  PRECIS_CHECK_EQ(begin % 64, 0u);
+  PRECIS_CHECK_LE(begin + out.size(), tensor.n_bytes);
+  constexpr std::int64_t kGrain = 1 << 20;  // a multiple of 64
+  const auto n = static_cast<std::int64_t>(out.size());
+  if (threads_ == nullptr || n <= kGrain) return fill(tensor, begin, out);
+  threads_->parallel_for(n, kGrain, [&](std::int64_t from, std::int64_t to, int) {
+    fill(tensor, begin + static_cast<std::uint64_t>(from),
+         out.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from)));
+  });
+}
+
+TensorBytes SyntheticTensors::read(const TensorInfo& tensor, std::uint64_t n_bytes) const {
+  const std::uint64_t n = std::min(n_bytes, tensor.n_bytes);
+  auto bytes = std::make_unique_for_overwrite<std::byte[]>(n);
+  read_part(tensor, 0, {bytes.get(), n});
+  return {std::move(bytes), n};
+}
+
+std::uint64_t SyntheticTensors::payload_bytes() const {
+  return std::accumulate(
+      infos_.begin(), infos_.end(), std::uint64_t{0},
+      [](std::uint64_t sum, const TensorInfo& tensor) { return sum + tensor.n_bytes; });
 }
 
 }  // namespace precis

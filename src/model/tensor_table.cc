@@ -152,8 +152,8 @@ std::string describe(DType dtype, const Shape& shape) {
 // Holds one stored tensor against what the table wants of it.
 class Checker {
  public:
-  Checker(const ModelConfig& config, const Checkpoint& checkpoint, TensorCheck& result)
-      : config_(config), checkpoint_(checkpoint), result_(result) {}
+  Checker(const ModelConfig& config, const TensorSource& source, TensorCheck& result)
+      : config_(config), source_(source), result_(result) {}
 
   void check(const TensorSpec& spec) {
     const TensorInfo* info = find(spec.weight_name());
@@ -167,7 +167,7 @@ class Checker {
   }
 
   void report_unexpected() {
-    for (const TensorInfo& info : checkpoint_.tensors()) {
+    for (const TensorInfo& info : source_.tensors()) {
       // The MTP block shares the main embedding and head; some files repeat them.
       if (info.name.starts_with("mtp.") &&
           (info.name.ends_with(".embed.weight") || info.name.ends_with(".emb.tok_emb.weight") ||
@@ -180,7 +180,7 @@ class Checker {
 
  private:
   const TensorInfo* find(const std::string& name) {
-    const TensorInfo* info = checkpoint_.find(name);
+    const TensorInfo* info = source_.find(name);
     if (info == nullptr) {
       result_.missing.push_back(name);
     } else {
@@ -227,7 +227,7 @@ class Checker {
   }
 
   const ModelConfig& config_;
-  const Checkpoint& checkpoint_;
+  const TensorSource& source_;
   TensorCheck& result_;
   std::set<std::string, std::less<>> known_;
 };
@@ -269,9 +269,9 @@ std::vector<TensorSpec> expected_tensors(const ModelConfig& c) {
 }
 
 TensorCheck check_tensors(const ModelConfig& config, const std::vector<TensorSpec>& specs,
-                          const Checkpoint& checkpoint) {
+                          const TensorSource& source) {
   TensorCheck result;
-  Checker checker(config, checkpoint, result);
+  Checker checker(config, source, result);
   for (const TensorSpec& spec : specs) checker.check(spec);
   checker.report_unexpected();
   return result;

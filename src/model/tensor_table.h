@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors.h"
+#include "checkpoint/tensor_source.h"
 #include "model/config.h"
 
 namespace precis {
@@ -63,7 +63,7 @@ struct TensorCheck {
 
 /// Holds every header entry against the table; reads no weight.
 TensorCheck check_tensors(const ModelConfig& config, const std::vector<TensorSpec>& specs,
-                          const Checkpoint& checkpoint);
+                          const TensorSource& source);
 
 /// Parameters that a stored tensor stands for (two per byte of packed FP4).
 std::int64_t n_parameters(const TensorSpec& spec);

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "checkpoint/safetensors.h"
 #include "model/model_test_util.h"
 #include "model/released_configs.h"
 

@@ -16,19 +16,22 @@ namespace {
 // Loads tensors by name and keeps the first error; every getter is harmless after one.
 class Loader {
  public:
-  Loader(const ModelConfig& config, const Checkpoint& checkpoint, Backend& backend,
-         ModelTensors& out)
-      : config_(config), checkpoint_(checkpoint), backend_(backend), out_(out) {}
+  Loader(const ModelConfig& config, const TensorSource& source, Backend& backend,
+         const WeightPlacement& placement, ModelTensors& out)
+      : config_(config), source_(source), backend_(backend), placement_(placement), out_(out) {}
 
   /// A matrix stored under `name`.weight, quantised or not.
-  WeightPtr matrix(const std::string& name) { return load(name + ".weight", name + ".scale"); }
+  WeightPtr matrix(const std::string& name, WeightPlace place = WeightPlace::kBackend) {
+    return load(name + ".weight", name + ".scale", place);
+  }
   /// A matrix stored under `name` as it stands.
-  WeightPtr plain_matrix(const std::string& name) { return load(name, ""); }
+  WeightPtr plain_matrix(const std::string& name) { return load(name, "", WeightPlace::kBackend); }
 
   std::span<const float> vector(const std::string& name) {
     const TensorInfo* info = find(name);
     if (info == nullptr) return {};
-    const auto bytes = checkpoint_.bytes(*info);
+    const TensorBytes read = source_.read(*info, info->n_bytes);
+    const std::span<const std::byte> bytes = read.view();
     std::vector<float> values(bytes.size() / (info->dtype == DType::kBf16 ? 2 : 4));
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = info->dtype == DType::kBf16 ? bf16_at(bytes, i) : f32_at(bytes, i);
@@ -39,7 +42,8 @@ class Loader {
   Mat<const std::int32_t> expert_table(const std::string& name) {
     const TensorInfo* info = find(name);
     if (info == nullptr) return {};
-    const auto bytes = checkpoint_.bytes(*info);
+    const TensorBytes read = source_.read(*info, info->n_bytes);
+    const std::span<const std::byte> bytes = read.view();
     const std::size_t width = info->dtype == DType::kI64 ? 8 : 4;
     std::vector<std::int32_t> values(bytes.size() / width);
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -63,8 +67,8 @@ class Loader {
     return {matrix(name + ".wkv"), matrix(name + ".wgate"), vector(name + ".ape"),
             vector(name + ".norm.weight")};
   }
-  ExpertTensors expert(const std::string& name) {
-    return {matrix(name + ".w1"), matrix(name + ".w2"), matrix(name + ".w3")};
+  ExpertTensors expert(const std::string& name, WeightPlace place = WeightPlace::kBackend) {
+    return {matrix(name + ".w1", place), matrix(name + ".w2", place), matrix(name + ".w3", place)};
   }
   LayerTensors layer(const LayerConfig& config);
 
@@ -73,7 +77,7 @@ class Loader {
  private:
   const TensorInfo* find(const std::string& name) {
     if (error_) return nullptr;
-    const TensorInfo* info = checkpoint_.find(name);
+    const TensorInfo* info = source_.find(name);
     if (info == nullptr) fail(fmt::format("{}: missing from the checkpoint", name));
     return info;
   }
@@ -116,26 +120,56 @@ class Loader {
     return view;
   }
 
-  WeightPtr load(const std::string& name, const std::string& scale_name) {
+  // The bytes behind a WeightSource while the backend takes them.
+  struct Stored {
+    TensorBytes bytes;
+    std::optional<RandomTable> table;
+  };
+
+  WeightPtr load(const std::string& name, const std::string& scale_name, WeightPlace place) {
     const TensorInfo* info = find(name);
     if (info == nullptr) return nullptr;
     WeightSource source;
     source.n_out = info->shape[0];
     source.n_in = info->shape[1];
-    source.codes = checkpoint_.bytes(*info).data();
-    if (!describe_format(*info, scale_name, source)) return nullptr;
+    source.place = place;
+    describe_format(*info, source);
+    const Stored codes = read(*info);
+    source.codes = codes.bytes.view().data();
+    source.drawn_codes = codes.table ? &*codes.table : nullptr;
+    Stored scales;
+    if (source.quantised()) {
+      const TensorInfo* scale_info = find(scale_name);
+      if (scale_info == nullptr) return nullptr;
+      scales = read(*scale_info);
+      const std::span<const std::byte> bytes = scales.bytes.view();
+      source.scales = reinterpret_cast<const std::uint8_t*>(bytes.data());
+      source.drawn_scales = scales.table ? &*scales.table : nullptr;
+      if (const auto at = find_nan_scale({source.scales, bytes.size()})) {
+        fail(fmt::format("{}: want e8m0 scales, found NaN (byte 255) at element {}", scale_name,
+                         *at));
+        return nullptr;
+      }
+    }
     WeightPtr weight = backend_.load_weight(source);
-    out_.n_bytes += static_cast<std::int64_t>(backend_.weight_bytes(source));
-    // The mapped pages are not needed again; dropping them keeps resident memory at one copy.
-    checkpoint_.advise(*info, Access::kDontNeed);
+    const auto n_bytes = static_cast<std::int64_t>(backend_.weight_bytes(source));
+    out_.n_bytes += n_bytes;
+    if (place == WeightPlace::kHost) out_.n_host_bytes += n_bytes;
+    source_.release(*info);
     return weight;
   }
 
-  bool describe_format(const TensorInfo& info, const std::string& scale_name,
-                       WeightSource& source) {
+  Stored read(const TensorInfo& info) {
+    if (backend_.draws_weights()) {
+      if (auto table = source_.random_table(info)) return {{}, std::move(table)};
+    }
+    return {source_.read(info, info.n_bytes), std::nullopt};
+  }
+
+  void describe_format(const TensorInfo& info, WeightSource& source) const {
     switch (info.dtype) {
-      case DType::kF32: source.format = WeightFormat::kF32; return true;
-      case DType::kBf16: source.format = WeightFormat::kBf16; return true;
+      case DType::kF32: source.format = WeightFormat::kF32; break;
+      case DType::kBf16: source.format = WeightFormat::kBf16; break;
       case DType::kF8E4M3:
         source.format = WeightFormat::kFp8Block;
         source.block_out = config_.weight_block_out;
@@ -148,21 +182,12 @@ class Loader {
         if (info.dtype != DType::kF4E2M1) source.n_in *= 2;
         break;
     }
-    const TensorInfo* scale = find(scale_name);
-    if (scale == nullptr) return false;
-    const auto bytes = checkpoint_.bytes(*scale);
-    source.scales = reinterpret_cast<const std::uint8_t*>(bytes.data());
-    if (const auto at = find_nan_scale({source.scales, bytes.size()})) {
-      fail(
-          fmt::format("{}: want e8m0 scales, found NaN (byte 255) at element {}", scale_name, *at));
-      return false;
-    }
-    return true;
   }
 
   const ModelConfig& config_;
-  const Checkpoint& checkpoint_;
+  const TensorSource& source_;
   Backend& backend_;
+  const WeightPlacement& placement_;
   ModelTensors& out_;
   std::optional<Error> error_;
 };
@@ -199,7 +224,9 @@ LayerTensors Loader::layer(const LayerConfig& config) {
     t.gate_bias = vector(f + "gate.bias");
   }
   for (int e = 0; e < config_.n_experts && !error_; ++e) {
-    t.experts.push_back(expert(fmt::format("{}experts.{}", f, e)));
+    const bool on_host = e >= config_.n_experts - placement_.n_host_experts;
+    t.experts.push_back(expert(fmt::format("{}experts.{}", f, e),
+                               on_host ? WeightPlace::kHost : WeightPlace::kBackend));
     t.expert_views.push_back(t.experts.back().view());
   }
   t.shared_experts = expert(f + "shared_experts");
@@ -208,23 +235,24 @@ LayerTensors Loader::layer(const LayerConfig& config) {
 
 // Names, dtypes, shapes, and the first bytes of every tensor: enough to tell two checkpoints of one
 // family apart without reading all of either.
-std::uint64_t fingerprint(const Checkpoint& checkpoint) {
-  constexpr std::size_t kSampleBytes = 64;
+std::uint64_t fingerprint(const TensorSource& source) {
+  constexpr std::uint64_t kSampleBytes = 64;
   std::uint64_t hash = 0;
-  for (const TensorInfo& info : checkpoint.tensors()) {
-    const auto bytes = checkpoint.bytes(info);
+  for (const TensorInfo& info : source.tensors()) {
+    const TensorBytes sample = source.read(info, kSampleBytes);
+    const std::span<const std::byte> bytes = sample.view();
     hash = XXH3_64bits_withSeed(info.name.data(), info.name.size(), hash);
     hash = XXH3_64bits_withSeed(info.shape.data(), info.shape.size() * 8,
                                 hash + static_cast<std::uint64_t>(info.dtype));
-    hash = XXH3_64bits_withSeed(bytes.data(), std::min(bytes.size(), kSampleBytes), hash);
+    hash = XXH3_64bits_withSeed(bytes.data(), bytes.size(), hash);
   }
   return hash;
 }
 
-Result<void> require_complete(const ModelConfig& config, const Checkpoint& checkpoint) {
+Result<void> require_complete(const ModelConfig& config, const TensorSource& source) {
   ModelConfig run = config;
   run.drafter = {};
-  const TensorCheck check = check_tensors(run, expected_tensors(run), checkpoint);
+  const TensorCheck check = check_tensors(run, expected_tensors(run), source);
   if (!check.wrong.empty()) {
     return Error{ErrorCode::kCorrupt, fmt::format("{} ({} tensors differ from config.json)",
                                                   check.wrong.front(), check.wrong.size())};
@@ -239,12 +267,12 @@ Result<void> require_complete(const ModelConfig& config, const Checkpoint& check
 
 }  // namespace
 
-Result<ModelTensors> load_tensors(const ModelConfig& config, const Checkpoint& checkpoint,
-                                  Backend& backend) {
-  PRECIS_TRY(require_complete(config, checkpoint));
+Result<ModelTensors> load_tensors(const ModelConfig& config, const TensorSource& source,
+                                  Backend& backend, const WeightPlacement& placement) {
+  PRECIS_TRY(require_complete(config, source));
   ModelTensors out;
-  Loader load(config, checkpoint, backend, out);
-  out.fingerprint = fingerprint(checkpoint);
+  Loader load(config, source, backend, placement, out);
+  out.fingerprint = fingerprint(source);
   out.embed = load.matrix("embed");
   out.head = load.matrix("head");
   out.norm = load.vector("norm.weight");

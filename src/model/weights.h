@@ -11,7 +11,7 @@
 
 #include "precis/status.h"
 
-#include "checkpoint/safetensors.h"
+#include "checkpoint/tensor_source.h"
 #include "model/config.h"
 #include "model/tensor_table.h"
 #include "ops/backend.h"
@@ -89,17 +89,24 @@ struct ModelTensors {
   std::vector<MtpTensors> mtp;
 
   std::vector<Buffer> storage;    // of the spans above
-  std::int64_t n_bytes = 0;       // in the backend's layout
+  std::int64_t n_bytes = 0;       // in the backend's layout, wherever they lie
+  std::int64_t n_host_bytes = 0;  // of those, experts kept in host memory
   std::uint64_t fingerprint = 0;  // of names, dtypes, shapes and a sample of the bytes
+};
+
+/// Where the weights of a model go.
+struct WeightPlacement {
+  int n_host_experts = 0;  // of each layer's routed experts, the last this many
 };
 
 /// Loads every tensor that `config` calls for.
 ///
+/// Requires  the backend reads_host_weights() where `placement` puts any in host memory
 /// Errors    kCorrupt — a tensor is missing or not of the wanted dtype and shape, a scale byte is
 ///           NaN, a hash table names an expert that does not exist; the message names the first
 /// Cost      reads each weight once; `config.drafter` stages are not loaded
-Result<ModelTensors> load_tensors(const ModelConfig& config, const Checkpoint& checkpoint,
-                                  Backend& backend);
+Result<ModelTensors> load_tensors(const ModelConfig& config, const TensorSource& source,
+                                  Backend& backend, const WeightPlacement& placement = {});
 
 /// What a product with this weight does to its input first.
 InputQuant input_quant(const Weight& weight);

@@ -7,6 +7,7 @@
 
 #include "backend/registry.h"
 #include "base/threads.h"
+#include "checkpoint/safetensors.h"
 #include "model/model_test_util.h"
 
 namespace precis {

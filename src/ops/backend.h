@@ -45,6 +45,10 @@ class Backend {
 
   /// Brings a checkpoint matrix into this backend's layout; `source` may go away afterwards.
   virtual std::unique_ptr<Weight> load_weight(const WeightSource& source) = 0;
+  /// Whether load_weight makes bytes that are drawn, not stored, in its own memory.
+  virtual bool draws_weights() const { return false; }
+  /// Whether weights may lie in host memory apart from the backend's own.
+  virtual bool reads_host_weights() const { return false; }
   /// Bytes that load_weight keeps for such a matrix.
   virtual std::size_t weight_bytes(const WeightSource& source) const = 0;
 

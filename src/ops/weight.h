@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor/random_table.h"
+
 namespace precis {
 
 enum class WeightFormat : std::uint8_t {
@@ -11,6 +13,12 @@ enum class WeightFormat : std::uint8_t {
   kBf16,
   kFp8Block,  // e4m3 codes, one e8m0 scale per block of block_out x block_in
   kFp4Group,  // e2m1 codes, two a byte (even k in the low nibble), one e8m0 scale per 1 x block_in
+};
+
+/// Which memory a weight is kept in.
+enum class WeightPlace : std::uint8_t {
+  kBackend,  // the backend's own
+  kHost,     // host memory that the backend's operations can read
 };
 
 /// A matrix [n_out, n_in] as the checkpoint stores it, row-major; y = x · Wᵀ.
@@ -23,7 +31,14 @@ struct WeightSource {
       nullptr;  // [ceil(n_out/block_out), ceil(n_in/block_in)]; null if none
   int block_out = 1;
   int block_in = 1;
+  WeightPlace place = WeightPlace::kBackend;
+  // In place of `codes` and `scales`, where the backend draws_weights().
+  const RandomTable* drawn_codes = nullptr;
+  const RandomTable* drawn_scales = nullptr;
 
+  bool quantised() const {
+    return format == WeightFormat::kFp8Block || format == WeightFormat::kFp4Group;
+  }
   std::size_t code_bytes() const {
     const auto n = static_cast<std::size_t>(n_out * n_in);
     switch (format) {

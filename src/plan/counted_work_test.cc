@@ -11,6 +11,7 @@
 
 #include "backend/registry.h"
 #include "base/threads.h"
+#include "checkpoint/safetensors.h"
 #include "model/model.h"
 #include "model/small_config_test_util.h"
 #include "model/synthetic.h"
@@ -111,7 +112,7 @@ TEST(CountedWork, PlanEqualsCountsOnSmallReleasedLayers) {
     SCOPED_TRACE(s.name);
     const auto dir =
         std::filesystem::temp_directory_path() / fmt::format("precis_counted_{}", ::getpid());
-    const auto written = write_synthetic(dir, small_config_json(s.config), s.dtypes, 3);
+    const auto written = write_synthetic(dir, {small_config_json(s.config), s.dtypes, 3, {}});
     ASSERT_TRUE(written.ok()) << written.error().message;
     expect_plan_equals_counts(dir, s.formats);
     std::filesystem::remove_all(dir);

@@ -16,6 +16,7 @@
 #include "backend/registry.h"
 #include "base/rng.h"
 #include "base/threads.h"
+#include "checkpoint/safetensors.h"
 #include "kv/kv_cache.h"
 #include "model/model.h"
 #include "xxhash.h"
