@@ -59,7 +59,7 @@ Result<void> DocumentReader::tokenize(std::string text) {
 }
 
 Result<void> DocumentReader::read(ProgressOutput output) {
-  PrefillProgress progress(output);
+  WorkProgress progress(output);
   return session_->sync(prefix_, progress.callback());
 }
 

@@ -69,7 +69,7 @@ Result<int> measure(const ProfileFlags& flags) {
   options.seed = flags.seed;
   PRECIS_ASSIGN_OR_RETURN(const std::optional<Machine> machine, find_machine(flags.machine));
   Result<StepProfile> profile = [&] {
-    PrefillProgress progress(flags.output.progress());
+    WorkProgress progress(flags.output.progress());
     return profile_step(options, machine, progress.callback());
   }();
   if (!profile) return std::move(profile).error();
@@ -103,6 +103,7 @@ void add_bench_profile(CLI::App& bench, int& exit_code) {
       "  precis bench profile --at 128K\n"
       "  precis bench profile -m DIR --at 32K --json\n");
   add_engine_flags(command, flags->model);
+  add_synthetic_flags(command, flags->model);
   command.remove_option(command.get_option("--ctx"));  // --at decides
   command.add_option("--at", flags->at, "Context length")
       ->capture_default_str()

@@ -103,7 +103,7 @@ Result<int> measure(const StepFlags& flags) {
   options.prefill_chunks = flags.prefill_chunks;
   options.seed = flags.seed;
   Result<StepBench> bench = [&] {
-    PrefillProgress progress(flags.quiet ? ProgressOutput::kHide : ProgressOutput::kShow);
+    WorkProgress progress(flags.quiet ? ProgressOutput::kHide : ProgressOutput::kShow);
     return bench_step(options, progress.callback());
   }();
   if (!bench) return std::move(bench).error();
@@ -122,8 +122,10 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       "Measures prefill and decode speed of a model just before each of several context\n"
       "lengths, in one run through the longest, with random tokens.",
       "  precis bench step --frontiers 2K,8K,32K\n"
+      "  precis bench step --synth flash --layers 4 --experts 32 --backend cuda --frontiers 2K\n"
       "  precis bench step -m DIR --frontiers 2K,128K,1M --json speed.jsonl --plot speed.png\n");
   add_engine_flags(command, flags->model);
+  add_synthetic_flags(command, flags->model);
   command.remove_option(command.get_option("--ctx"));  // the last frontier decides
   command.add_option("--frontiers", flags->frontiers, "Context lengths, ascending")
       ->capture_default_str()

@@ -113,7 +113,7 @@ class ChatLoop {
       }
       return !interrupted();
     };
-    PrefillProgress progress(progress_);
+    WorkProgress progress(progress_);
     PRECIS_ASSIGN_OR_RETURN(const FinishReason finish,
                             conversation_.say(line, progress.callback(), on_part));
     fmt::print("\n");

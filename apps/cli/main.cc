@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
   add_plan(app, exit_code);
   add_bench(app, exit_code);
   add_eval(app, exit_code);
+  add_synth(app, exit_code);
   add_version(app, exit_code);
 
   catch_interrupts();

@@ -67,8 +67,42 @@ void add_engine_flags(CLI::App& command, ModelFlags& flags) {
       ->capture_default_str()
       ->type_name("MODE")
       ->group(kModelGroup);
+  command
+      .add_option("--experts-on-host", flags.host_experts,
+                  "Routed experts of each layer that stay in pinned host memory (GPU)")
+      ->type_name("N")
+      ->group(kModelGroup);
   command.add_option("--chunk", flags.chunk, "Tokens of one prefill step (default 512)")
       ->type_name("TOKENS")
+      ->group(kModelGroup);
+}
+
+void add_synthetic_flags(CLI::App& command, ModelFlags& flags) {
+  CLI::Option* shape =
+      command
+          .add_option("--synth", flags.synth,
+                      "Random weights of this shape (flash, pro or mini), without any file")
+          ->type_name("SHAPE")
+          ->excludes("--model")
+          ->group(kModelGroup);
+  add_synthetic_size_flags(command, flags.synthetic, "--synth-seed", shape);
+}
+
+void add_synthetic_size_flags(CLI::App& command, SyntheticModel& synthetic,
+                              const std::string& seed_flag, CLI::Option* shape) {
+  command.add_option("--layers", synthetic.n_layers, "The first N layers (default: all)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096))
+      ->needs(shape)
+      ->group(kModelGroup);
+  command.add_option("--experts", synthetic.n_experts, "Routed experts a layer (default: all)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096))
+      ->needs(shape)
+      ->group(kModelGroup);
+  command.add_option(seed_flag, synthetic.seed, "The same seed gives the same weights")
+      ->needs(shape)
+      ->capture_default_str()
       ->group(kModelGroup);
 }
 
@@ -141,6 +175,11 @@ Result<EngineOptions> engine_options(const ModelFlags& flags) {
   PRECIS_ASSIGN_OR_RETURN(options.mode, parse_compute_mode(flags.mode));
   PRECIS_ASSIGN_OR_RETURN(options.n_threads, thread_count(flags.threads));
   options.backend = flags.backend;
+  options.n_host_experts = flags.host_experts;
+  if (!flags.synth.empty()) {
+    options.synthetic = flags.synthetic;
+    options.synthetic->shape = flags.synth;
+  }
   if (!flags.context.empty()) {
     PRECIS_ASSIGN_OR_RETURN(options.max_tokens, parse_size("--ctx", flags.context));
     if (options.max_tokens == 0) {

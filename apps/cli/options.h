@@ -26,6 +26,9 @@ struct ModelFlags {
   std::optional<int> threads;
   std::string backend = "auto";
   std::string mode = "release";
+  int host_experts = 0;
+  SyntheticModel synthetic;  // used where `synth` names its shape
+  std::string synth;
 };
 
 struct OutputFlags {
@@ -53,6 +56,11 @@ CLI::App& add_command(CLI::App& app, const std::string& name, const std::string&
 void add_model_flag(CLI::App& command, ModelFlags& flags);
 /// --model and everything else that Engine::open takes.
 void add_engine_flags(CLI::App& command, ModelFlags& flags);
+/// Random weights of a released shape in place of --model; after add_engine_flags.
+void add_synthetic_flags(CLI::App& command, ModelFlags& flags);
+/// --layers, --experts and the seed of the weights, as `command` needs them with `shape`.
+void add_synthetic_size_flags(CLI::App& command, SyntheticModel& synthetic,
+                              const std::string& seed_flag, CLI::Option* shape);
 void add_output_flags(CLI::App& command, OutputFlags& flags);
 void add_sampling_flags(CLI::App& command, SamplingFlags& flags);
 

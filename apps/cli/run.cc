@@ -137,7 +137,7 @@ Result<int> generate_text(const RunFlags& flags) {
   if (flags.stats) engine->count_operations();
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, engine->new_session());
   {
-    PrefillProgress progress(flags.output.progress());
+    WorkProgress progress(flags.output.progress());
     PRECIS_TRY(session->sync(prompt, progress.callback()));
   }
   const TextFn on_text = [&](std::string_view piece, const SampledToken&) {
@@ -189,6 +189,7 @@ void add_run(CLI::App& app, int& exit_code) {
   command.add_flag("--stats", flags->stats,
                    "Speeds, sizes, and the FLOP and bytes of every operation at the end");
   add_engine_flags(command, flags->model);
+  add_synthetic_flags(command, flags->model);
   add_sampling_flags(command, flags->sampling);
   add_output_flags(command, flags->output);
   command.callback([flags, &exit_code] {

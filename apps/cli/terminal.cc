@@ -66,25 +66,33 @@ void clear_interrupt() {
   interrupt_count = 0;
 }
 
-ProgressFn PrefillProgress::callback() {
+ProgressFn WorkProgress::callback() {
   return [this](const Progress& progress) {
     if (output_ == ProgressOutput::kShow) show(progress);
     return !interrupted();
   };
 }
 
-void PrefillProgress::show(const Progress& progress) {
+std::string WorkProgress::figures(const Progress& progress, double per_second) const {
+  const auto amount = [&](std::int64_t n) {
+    return unit_ == ProgressUnit::kBytes ? format_bytes(n) : format_count(n);
+  };
+  const std::int64_t n_left = progress.total_tokens - progress.done_tokens;
+  const char* const unit = unit_ == ProgressUnit::kBytes ? "" : " tokens";
+  return fmt::format(
+      "{} / {}{}, {}{}/s, {} left", amount(progress.done_tokens), amount(progress.total_tokens),
+      unit, amount(static_cast<std::int64_t>(per_second)), unit,
+      per_second > 0 ? format_seconds(static_cast<double>(n_left) / per_second) : "?");
+}
+
+void WorkProgress::show(const Progress& progress) {
   const bool bar = isatty(STDERR_FILENO) == 1;
   const Clock::time_point now = Clock::now();
   const Seconds elapsed = now - shown_at_;
   if (elapsed < (bar ? kBarInterval : kLineInterval)) return;
 
   const double speed = tokens_per_second(progress.done_tokens - shown_tokens_, elapsed.count());
-  const std::int64_t n_left = progress.total_tokens - progress.done_tokens;
-  const std::string figures = fmt::format(
-      "{} / {} tokens, {} tokens/s, {} left", format_count(progress.done_tokens),
-      format_count(progress.total_tokens), format_count(static_cast<std::int64_t>(speed)),
-      speed > 0 ? format_seconds(static_cast<double>(n_left) / speed) : "?");
+  const std::string figures = this->figures(progress, speed);
   if (bar) {
     const auto n_full = static_cast<int>(kBarCells * progress.done_tokens / progress.total_tokens);
     fmt::print(stderr, "\r\033[K[{:#<{}}{:.<{}}] {}", "", n_full, "", kBarCells - n_full, figures);
@@ -97,7 +105,7 @@ void PrefillProgress::show(const Progress& progress) {
   shown_tokens_ = progress.done_tokens;
 }
 
-void PrefillProgress::clear() {
+void WorkProgress::clear() {
   if (!on_screen_) return;
   fmt::print(stderr, "\r\033[K");
   std::fflush(stderr);

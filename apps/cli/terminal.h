@@ -26,13 +26,17 @@ void clear_interrupt();
 
 enum class ProgressOutput : std::uint8_t { kShow, kHide };
 
-/// Shows on stderr how far a prefill has come: a bar on a terminal, else a line every few seconds.
-class PrefillProgress {
+/// What a progress display counts.
+enum class ProgressUnit : std::uint8_t { kTokens, kBytes };
+
+/// Shows on stderr how far a prefill or a file has come: a bar on a terminal, else a line every few seconds.
+class WorkProgress {
  public:
-  explicit PrefillProgress(ProgressOutput output) : output_(output) {}
-  ~PrefillProgress() { clear(); }
-  PrefillProgress(const PrefillProgress&) = delete;
-  PrefillProgress& operator=(const PrefillProgress&) = delete;
+  explicit WorkProgress(ProgressOutput output, ProgressUnit unit = ProgressUnit::kTokens)
+      : output_(output), unit_(unit) {}
+  ~WorkProgress() { clear(); }
+  WorkProgress(const WorkProgress&) = delete;
+  WorkProgress& operator=(const WorkProgress&) = delete;
 
   /// For Session::sync; it stops the sync after Ctrl-C.  The object must outlive the sync.
   ProgressFn callback();
@@ -42,8 +46,10 @@ class PrefillProgress {
 
   void show(const Progress& progress);
   void clear();
+  std::string figures(const Progress& progress, double per_second) const;
 
   ProgressOutput output_;
+  ProgressUnit unit_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point shown_at_ = start_;
   std::int64_t shown_tokens_ = 0;

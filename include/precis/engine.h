@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "precis/planner.h"
 #include "precis/session.h"
 #include "precis/status.h"
+#include "precis/synthetic.h"
 #include "precis/text.h"
 
 namespace precis {
@@ -37,6 +39,11 @@ struct EngineOptions {
   int n_threads = 0;            // 0 = every available processor
   std::int64_t max_tokens = 0;  // context of each session; 0 = the model's own limit
   int chunk_tokens = 0;         // tokens a prefill step; 0 = 512
+  // Random weights of a released shape in place of those of `model`, which gives the tokenizer.
+  std::optional<SyntheticModel> synthetic = {};
+  // Of each layer's routed experts, the last this many stay in pinned host memory, where kernels
+  // read them over the bus when a token needs them.
+  int n_host_experts = 0;
 };
 
 /// What the opened model is, for display.

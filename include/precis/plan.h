@@ -21,9 +21,10 @@ struct KvBytes {
 /// What a session of a given length takes, known before it starts.
 struct MemoryPlan {
   std::int64_t n_tokens = 0;
-  std::int64_t weights = 0;    // in the backend's layout
-  std::int64_t scratch = 0;    // activations of one step
-  std::int64_t frontiers = 0;  // at most: saved states to go back to
+  std::int64_t weights = 0;       // in the backend's layout
+  std::int64_t host_weights = 0;  // of those, experts kept in host memory
+  std::int64_t scratch = 0;       // activations of one step
+  std::int64_t frontiers = 0;     // at most: saved states to go back to
   KvBytes kv;
 
   std::int64_t total() const { return weights + scratch + frontiers + kv.total(); }

@@ -12,6 +12,7 @@
 #include "engine/bench_prompt.h"
 #include "engine/bench_timed.h"
 #include "engine/engine_impl.h"
+#include "engine/model_source.h"
 #include "kv/kv_cache.h"
 #include "model/model.h"
 
@@ -79,7 +80,7 @@ Result<StepProfile> profile_step(const ProfileOptions& options,
                                  const std::optional<Machine>& machine,
                                  const ProgressFn& progress) {
   PRECIS_TRY(check_bench_counts(options.decode_steps, 1));
-  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, load_config(options.engine.model));
+  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, model_config(options.engine));
   PRECIS_TRY(check_bench_context("context", options.context, config.max_position_embeddings));
   PRECIS_ASSIGN_OR_RETURN(const int chunk_tokens, resolve_chunk(options.engine.chunk_tokens));
 

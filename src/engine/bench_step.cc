@@ -13,6 +13,7 @@
 
 #include "engine/bench_prompt.h"
 #include "engine/engine_impl.h"
+#include "engine/model_source.h"
 #include "model/config.h"
 
 namespace precis {
@@ -125,7 +126,7 @@ class Run {
 
 Result<StepBench> bench_step(const StepBenchOptions& options, const ProgressFn& progress,
                              const FrontierFn& on_frontier) {
-  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, load_config(options.engine.model));
+  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, model_config(options.engine));
   PRECIS_TRY(check_options(options, config.max_position_embeddings));
   EngineOptions engine_options = options.engine;
   engine_options.max_tokens = options.frontiers.back();

@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include "backend/registry.h"
-#include "checkpoint/safetensors.h"
 #include "engine/engine_impl.h"
 #include "engine/kv_compare.h"
+#include "engine/model_source.h"
 #include "model/tensor_table.h"
 #include "plan/definition.h"
 
@@ -41,8 +41,7 @@ Result<std::int64_t> resolve_max_tokens(std::int64_t max_tokens, const ModelConf
 ModelInfo describe(const EngineOptions& options, const LoadedModel& loaded) {
   const ModelConfig& config = loaded.model->config();
   ModelInfo info;
-  const auto path = options.model.lexically_normal();
-  info.name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  info.name = model_name(options, config);
   info.fingerprint = loaded.model->tensors().fingerprint;
   info.n_layers = config.n_layers();
   info.n_window_layers = config.n_layers_of(LayerKind::kWindow);
@@ -86,6 +85,23 @@ Result<int> resolve_chunk(int chunk_tokens) {
   return chunk_tokens;
 }
 
+Result<void> check_placement(const EngineOptions& options, const ModelConfig& config,
+                             const Backend& backend) {
+  const int n = options.n_host_experts;
+  if (n < 0 || n > config.n_experts) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("experts on host: want 0 … {} (n_routed_experts), found {}",
+                             config.n_experts, n)};
+  }
+  if (n > 0 && !backend.reads_host_weights()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("experts on host: want a backend with memory of its own (cuda), found "
+                             "{}, which keeps every weight in host memory",
+                             backend.name())};
+  }
+  return {};
+}
+
 Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config, int chunk_tokens,
                                const WrapBackend& wrap) {
   PRECIS_ASSIGN_OR_RETURN(const int n_threads, resolve_threads(options.n_threads));
@@ -93,8 +109,12 @@ Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config,
   loaded.threads = std::make_unique<ThreadPool>(n_threads);
   PRECIS_ASSIGN_OR_RETURN(loaded.backend, make_backend(options.backend, *loaded.threads));
   if (wrap) loaded.backend = wrap(std::move(loaded.backend));
-  PRECIS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(options.model));
-  PRECIS_ASSIGN_OR_RETURN(ModelTensors tensors, load_tensors(config, checkpoint, *loaded.backend));
+  PRECIS_TRY(check_placement(options, config, *loaded.backend));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source,
+                          open_tensors(options, config, *loaded.threads));
+  PRECIS_ASSIGN_OR_RETURN(
+      ModelTensors tensors,
+      load_tensors(config, *source, *loaded.backend, {.n_host_experts = options.n_host_experts}));
   for (const TensorSpec& spec : expected_tensors(config)) {
     if (!spec.mtp) loaded.n_parameters += n_parameters(spec);
   }
@@ -110,7 +130,7 @@ Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   PRECIS_ASSIGN_OR_RETURN(const int chunk_tokens, resolve_chunk(options.chunk_tokens));
-  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, load_config(options.model));
+  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, model_config(options));
   PRECIS_ASSIGN_OR_RETURN(const std::int64_t max_tokens,
                           resolve_max_tokens(options.max_tokens, config));
   PRECIS_ASSIGN_OR_RETURN(Tokenizer tokenizer,
@@ -150,6 +170,7 @@ MemoryPlan Engine::plan(std::int64_t n_tokens) const {
   MemoryPlan plan;
   plan.n_tokens = n_tokens;
   plan.weights = impl_->model().tensors().n_bytes;
+  plan.host_weights = impl_->model().tensors().n_host_bytes;
   plan.scratch = impl_->model().scratch_bytes() + impl_->step_rows->n_bytes();
   plan.frontiers = kMaxFrontiers * make_kv_layout(spec).fixed_bytes();
   plan.kv = kv_bytes(spec, n_tokens);

@@ -31,7 +31,7 @@ using WrapBackend = std::function<std::unique_ptr<Backend>(std::unique_ptr<Backe
 
 /// Opens, checks and loads the checkpoint of `options`; steps of at most `chunk_tokens`.
 ///
-/// Requires  config is load_config(options.model)
+/// Requires  config is model_config(options)
 /// Errors    as Engine::open, tokenizer aside
 Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config, int chunk_tokens,
                                const WrapBackend& wrap = {});

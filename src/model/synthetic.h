@@ -70,7 +70,7 @@ class SyntheticTensors final : public TensorSource {
 };
 
 /// Called with the bytes written so far and in all; false stops.
-using WriteProgressFn = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+using SyntheticProgressFn = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
 /// What a synthetic model directory is made of.
 struct SyntheticFiles {
@@ -89,7 +89,8 @@ struct SyntheticFiles {
 ///           kCancelled — progress said so
 /// Cost      memory for the shards' headers and 32 MiB
 Result<void> write_synthetic(const std::filesystem::path& dir, const SyntheticFiles& files,
-                             ThreadPool* threads = nullptr, const WriteProgressFn& progress = {});
+                             ThreadPool* threads = nullptr,
+                             const SyntheticProgressFn& progress = {});
 
 /// Refuses a directory whose disk has less than `n_bytes` left.
 ///

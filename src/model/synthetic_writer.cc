@@ -52,7 +52,7 @@ Result<void> write_text(const fs::path& path, std::string_view text) {
 // Writes the files of one checkpoint and takes them away again unless told to keep them.
 class Directory {
  public:
-  Directory(fs::path path, const SyntheticTensors& tensors, const WriteProgressFn& progress)
+  Directory(fs::path path, const SyntheticTensors& tensors, const SyntheticProgressFn& progress)
       : path_(std::move(path)),
         tensors_(tensors),
         progress_(progress),
@@ -130,7 +130,7 @@ class Directory {
 
   fs::path path_;
   const SyntheticTensors& tensors_;
-  const WriteProgressFn& progress_;
+  const SyntheticProgressFn& progress_;
   std::uint64_t total_;
   std::uint64_t done_ = 0;
   std::vector<std::byte> piece_;
@@ -152,7 +152,7 @@ Result<void> require_room(const fs::path& dir, std::uint64_t n_bytes) {
 }
 
 Result<void> write_synthetic(const fs::path& dir, const SyntheticFiles& files, ThreadPool* threads,
-                             const WriteProgressFn& progress) {
+                             const SyntheticProgressFn& progress) {
   PRECIS_ASSIGN_OR_RETURN(const ModelConfig config, parse_config(files.config_json, "config"));
   const SyntheticTensors tensors(config, files.dtypes, files.seed, threads);
   Directory directory(dir, tensors, progress);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/draw.h"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/weight.h"
 #include "base/check.h"
@@ -54,7 +55,7 @@ class CudaBackend final : public Backend {
     if (host.empty()) return;
     // From pageable memory the call returns when `host` may be reused.
     PRECIS_CUDA_CHECK(
-        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, device_.stream));
+        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyDefault, device_.stream));
   }
   void copy_out(std::span<std::byte> host, const std::byte* device) override {
     if (host.empty()) return;
@@ -64,20 +65,43 @@ class CudaBackend final : public Backend {
   }
 
   std::unique_ptr<Weight> load_weight(const WeightSource& source) override {
-    const auto upload = [&](const void* data, std::size_t n_bytes) {
+    const auto place = [&](const void* stored, const RandomTable* drawn, std::size_t n_bytes) {
       if (n_bytes == 0) return Buffer();
-      Buffer buffer = allocate(n_bytes);
-      copy_in(buffer.data(), {static_cast<const std::byte*>(data), n_bytes});
+      Buffer buffer =
+          source.place == WeightPlace::kHost ? allocate_on_host(n_bytes) : allocate(n_bytes);
+      put(stored, drawn, n_bytes, buffer.data());
       return buffer;
     };
-    return std::make_unique<cuda::CudaWeight>(source, upload(source.codes, source.code_bytes()),
-                                              upload(source.scales, cuda::scale_bytes(source)));
+    return std::make_unique<cuda::CudaWeight>(
+        source, place(source.codes, source.drawn_codes, source.code_bytes()),
+        place(source.scales, source.drawn_scales, cuda::scale_bytes(source)));
   }
+  bool draws_weights() const override { return true; }
+  bool reads_host_weights() const override { return true; }
   std::size_t weight_bytes(const WeightSource& source) const override {
     return source.code_bytes() + cuda::scale_bytes(source);
   }
 
  private:
+  // Pinned memory that kernels read over the bus at the same address.
+  Buffer allocate_on_host(std::size_t n_bytes) const {
+    void* data = nullptr;
+    const cudaError_t status = cudaHostAlloc(&data, n_bytes, cudaHostAllocMapped);
+    if (status == cudaErrorMemoryAllocation) {
+      check_failed(__FILE__, __LINE__, "pinned host memory",
+                   fmt::format("cuda:{}: want {:.2f} GiB more for experts on the host", idx_,
+                               static_cast<double>(n_bytes) / kGiB));
+    }
+    PRECIS_CUDA_CHECK(status);
+    return Buffer(data, n_bytes, [](void* memory, std::size_t) { cudaFreeHost(memory); });
+  }
+
+  // What a WeightSource says of codes or scales, as bytes at `to`.
+  void put(const void* stored, const RandomTable* drawn, std::size_t n_bytes, std::byte* to) {
+    if (drawn != nullptr) return cuda::draw(device_, *drawn, n_bytes, to);
+    copy_in(to, {static_cast<const std::byte*>(stored), n_bytes});
+  }
+
   // Memory beyond the plan cannot be refused by an operation, so it ends the program, with numbers.
   [[noreturn]] void out_of_memory(std::size_t n_bytes) const {
     std::size_t free_bytes = 0;

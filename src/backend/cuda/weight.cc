@@ -25,7 +25,7 @@ WeightView CudaWeight::view() const {
 }
 
 std::size_t scale_bytes(const WeightSource& source) {
-  if (source.scales == nullptr) return 0;
+  if (!source.quantised()) return 0;
   const auto blocks = [](std::int64_t n, int block) { return (n + block - 1) / block; };
   return static_cast<std::size_t>(blocks(source.n_out, source.block_out) *
                                   blocks(source.n_in, source.block_in));
