@@ -22,7 +22,7 @@ _F32 = re.compile(r"(^|\.)(hc_\w+|ape|attn_sink|gate\.bias)$")
 
 
 def format_of(name: str) -> Format:
-    """The format of a released tensor."""
+    """The format of a tensor, by its released name or by that in a network."""
     if name.endswith("tid2eid"):
         return Format.I64
     if ".ffn.experts." in name:

@@ -1,0 +1,1 @@
+"""Text with its licences, the tokenizer, the generators of tasks, and the batches made of them."""

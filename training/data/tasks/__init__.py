@@ -1,0 +1,1 @@
+"""Generators of tasks: facts to find again in text, chains, hops, small worlds, lists, copies."""

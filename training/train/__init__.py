@@ -1,0 +1,1 @@
+"""The training loop: recipe, losses, optimiser, states to resume from, log."""
