@@ -20,17 +20,18 @@ READ_BACK = Numerics(weights=False)  # the file's values are rounded already
 
 
 def write_release(
-    network: Network, described_by: pathlib.Path, directory: pathlib.Path, prompt: Tensor
+    network: Network, described_by: list[pathlib.Path], directory: pathlib.Path, prompt: Tensor
 ) -> None:
-    """`described_by` holds config.json and, where there is one, the tokenizer; both are copied.
+    """`described_by` hold config.json and, where there is one, the tokenizer; all are copied.
 
     Beside the model lie the expected values of `prompt` for `precis verify`.  Raises TrainingError
     if the file, read back, gives other logits than the network that was trained.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
-        if (described_by / name).exists():
-            shutil.copyfile(described_by / name, directory / name)
+        for source in described_by:
+            if (source / name).exists():
+                shutil.copyfile(source / name, directory / name)
     write_tensors(directory / "model.safetensors", encoded(to_released(network.state_dict())))
     want = expected_values(network, prompt, TRAINED)
     got = expected_values(load_network(directory), prompt, READ_BACK)

@@ -64,7 +64,7 @@ def test_every_weight_of_the_file_is_what_training_computes_with() -> None:
 
 def test_written_checkpoint_gives_the_trained_logits(tmp_path: pathlib.Path) -> None:
     network = random_network()
-    write_release(network, SHAPE, tmp_path, prompt(200))
+    write_release(network, [SHAPE], tmp_path, prompt(200))
     ids = prompt(130)
     want = expected_values(network, ids, TRAINED)
     got = expected_values(load_network(tmp_path), ids, READ_BACK)
@@ -76,7 +76,7 @@ def test_precis_agrees_layer_by_layer(tmp_path: pathlib.Path) -> None:
     precis = os.environ.get("PRECIS")
     if precis is None:
         pytest.skip("PRECIS does not name the program")
-    write_release(random_network(), SHAPE, tmp_path, prompt(300))
+    write_release(random_network(), [SHAPE], tmp_path, prompt(300))
     command = [precis, "verify", "-m", str(tmp_path), "--per-layer", "--json"]
     command += ["--expected", str(tmp_path / "expected.safetensors")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -87,7 +87,7 @@ def test_precis_agrees_layer_by_layer(tmp_path: pathlib.Path) -> None:
 
 def test_a_missing_tensor_is_named(tmp_path: pathlib.Path) -> None:
     network = random_network()
-    write_release(network, SHAPE, tmp_path, prompt(64))
+    write_release(network, [SHAPE], tmp_path, prompt(64))
     tensors = read_tensors(tmp_path / "model.safetensors")
     del tensors["layers.2.attn.wkv.scale"]
     write_tensors(tmp_path / "model.safetensors", tensors)
