@@ -13,13 +13,19 @@ void fill(const RandomTable& table, std::uint64_t draw, std::span<std::byte> out
   std::array<T, 256> values;
   std::transform(table.values.begin(), table.values.end(), values.begin(),
                  [](std::uint32_t value) { return static_cast<T>(value); });
-  constexpr auto kN = static_cast<std::size_t>(kElementsPerDraw);
-  for (std::size_t at = 0; at < out.size(); at += kN * sizeof(T), ++draw) {
-    const std::uint64_t bits = random_bits(table.key, draw);
-    std::array<T, kN> elements;
-    for (std::size_t i = 0; i < kN; ++i) elements[i] = values[bits >> (8 * i) & 255];
-    std::memcpy(out.data() + at, elements.data(), std::min(sizeof elements, out.size() - at));
+  const std::uint64_t key = table.key;
+  const auto elements = [&](std::uint64_t bits) -> std::array<T, kElementsPerDraw> {
+    const auto at = [&](int i) { return values[bits >> (8 * i) & 255]; };
+    return {at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)};
+  };
+  constexpr std::size_t kDrawBytes = kElementsPerDraw * sizeof(T);
+  while (out.size() >= kDrawBytes) {
+    const auto drawn = elements(random_bits(key, draw++));
+    std::memcpy(out.data(), drawn.data(), kDrawBytes);
+    out = out.subspan(kDrawBytes);
   }
+  const auto drawn = elements(random_bits(key, draw));
+  std::memcpy(out.data(), drawn.data(), out.size());
 }
 
 }  // namespace
