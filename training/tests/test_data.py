@@ -1,6 +1,7 @@
 """Texts, tokenizer and corpus: markup goes, spelling stays, what is missing is named."""
 
 import collections
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -20,9 +21,8 @@ N_ENTRIES = 600
 
 
 def text(title: str, **changes: object) -> Text:
-    fields = {"group": "books", "kind": "standard-ebooks", "licence": "public domain"}
-    fields |= {"held_out": False, "take_every": 1, "share_at_most": 1.0}
-    return Text(title=title, **{**fields, **changes})  # type: ignore[arg-type]
+    plain = Text(title, "books", "standard-ebooks", "public domain", False, 1, 1.0)
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def test_markup_goes_and_quotes_are_straight() -> None:
@@ -49,8 +49,8 @@ def test_chapters_come_in_the_order_of_the_spine(tmp_path: pathlib.Path) -> None
 
 def test_key_words_are_common_and_never_held_out(tmp_path: pathlib.Path) -> None:
     lines = {"noun": "dog|cat|emu", "verb": "run", "adj": "red|wan", "adv": "fast"}
-    for part, words in lines.items():
-        rows = [f"0 0 n 01 {word} 0 000 | a gloss" for word in words.split("|")]
+    for part, line in lines.items():
+        rows = [f"0 0 n 01 {word} 0 000 | a gloss" for word in line.split("|")]
         (tmp_path / f"data.{part}").write_text("  licence\n" + "\n".join(rows) + "\n")
     counts = collections.Counter({"dog": 50, "cat": 50, "emu": 1, "run": 50, "red": 50, "wan": 50})
     words = key_words(wordnet_documents(tmp_path), counts, {"held_out_nouns": ["cat"]})
