@@ -18,6 +18,7 @@ from training.data.tasks.boosters import write_booster
 from training.data.tasks.draws import Draws
 from training.data.tasks.haystack import Haystack, noise_line
 from training.data.tasks.retrieval import RetrievalOptions, Writer, write_retrieval
+from training.data.tasks.stories import write_stories
 from training.data.tasks.written import Span, Written
 from training.data.tokenizer import Encoder, load_tokenizer
 from training.data.wordings import load_wordings
@@ -94,6 +95,8 @@ class Batches(Dataset[Batch]):
             return write_retrieval(writer, draws, options, n_tokens)
         if kind == "booster":
             return write_booster(writer, draws, n_tokens)
+        if kind == "story":
+            return write_stories(writer, draws, n_tokens)
         out = Written()
         group = writer.haystack.draw_group(draws)
         out.add(writer.haystack.exactly(draws, group, n_tokens), text=1.0)

@@ -9,6 +9,7 @@ from training.data.tasks import forms
 from training.data.tasks.draws import Draws
 from training.data.tasks.facts import FAMILIES, Family
 from training.data.tasks.retrieval import RetrievalOptions, Writer, write_retrieval
+from training.data.tasks.stories import write_story
 from training.data.tasks.worlds import directions, world
 from training.data.tokenizer import ASSISTANT, BEGIN, END, THINK_END, USER
 from training.data.wordings import ask_program
@@ -83,6 +84,15 @@ def test_sequences_are_chats_whose_answers_can_be_found(writer: Writer) -> None:
             if span.task == "value":
                 assert writer.encoder.decode(ids[:-1]).strip() in context
         assert sum(written.answer_weight[: written.spans[0].first]) == 0
+
+
+def test_stories_hold_what_is_asked_about_them() -> None:
+    for seed in range(100):
+        story, questions = write_story(Draws(str(seed), NOUNS, ADJECTIVES))
+        assert 60 < len(story.split()) < 400
+        assert "{" not in story
+        for question in questions:
+            assert question.answer[0].text.split()[-1] in story
 
 
 def test_a_batch_depends_on_its_step_alone(data: pathlib.Path) -> None:
