@@ -4,6 +4,7 @@ python -m training.plot OUT curves.png
 """
 
 import argparse
+import itertools
 import pathlib
 import sys
 
@@ -41,7 +42,7 @@ def draw(run: pathlib.Path, picture: pathlib.Path) -> None:
 
 
 def _mark_stages(axes: list[Axes], records: list[dict], tokens: list[float]) -> None:  # type: ignore[type-arg]
-    for before, after, x in zip(records, records[1:], tokens[1:], strict=False):
+    for (before, after), x in zip(itertools.pairwise(records), tokens[1:], strict=True):
         if before["stage"] != after["stage"]:
             for axis in axes:
                 axis.axvline(x, color="grey", linewidth=0.8)
