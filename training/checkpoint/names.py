@@ -18,6 +18,8 @@ class Format(enum.Enum):
 
 
 _FP8 = re.compile(r"(wq_a|wq_b|attn\.wkv|wo_a|wo_b|shared_experts\.w[123]|e_proj|h_proj)\.weight$")
+_MTP_BLOCK = re.compile(r"^(mtp\.\d+\.)block\.")
+_STACKED = re.compile(r"(.*\.ffn\.experts)\.(w[123])")
 _F32 = re.compile(r"(^|\.)(hc_\w+|ape|attn_sink|gate\.bias)$")
 
 
@@ -37,7 +39,7 @@ def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     released: dict[str, Tensor] = {}
     for name, tensor in state.items():
         name = _MTP_BLOCK.sub(r"\1", name)
-        stacked = re.fullmatch(r"(.*\.ffn\.experts)\.(w[123])", name)
+        stacked = _STACKED.fullmatch(name)
         if stacked is None:
             released[name] = tensor
             continue
@@ -47,15 +49,12 @@ def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return released
 
 
-_MTP_BLOCK = re.compile(r"^(mtp\.\d+\.)block\.")
-
-
 def from_released(released: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state_dict with the names and shapes of `expected`, of dequantised released tensors."""
     state: dict[str, Tensor] = {}
     for name, like in expected.items():
         public = _MTP_BLOCK.sub(r"\1", name)
-        stacked = re.fullmatch(r"(.*\.ffn\.experts)\.(w[123])", public)
+        stacked = _STACKED.fullmatch(public)
         if stacked is None:
             tensor = _found(released, public)
         else:

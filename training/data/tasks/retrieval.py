@@ -22,6 +22,7 @@ QUESTION_WEIGHT = 0.1
 VALUE_WEIGHT = 1.0
 WORDS_WEIGHT = 0.25  # of an answer around its values
 MOST_WORLD_FACTS = 60
+TURN_TOKENS = 4  # user or line break, assistant, end of thinking, end of sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,21 +56,19 @@ class Writer:
                     made.append(FAMILIES[name](draws, self.wordings, n))
         return made
 
-    def turns(
-        self, draws: Draws, questions: list[Question], most_tokens: int
-    ) -> list[tuple[Question, list[int]]]:
-        """Questions with their tokens, as many as fit, at least one."""
-        chosen: list[tuple[Question, list[int]]] = []
+    def turn_tokens(self, question: Question) -> int:
+        """Tokens of the question, its answer, and what stands around them."""
+        texts = [question.text, *(piece.text for piece in question.answer)]
+        return sum(len(self.encoder(text)) for text in texts) + TURN_TOKENS
+
+    def that_fit(self, questions: list[Question], most_tokens: int) -> list[Question]:
+        """The first questions, as many as fit, at least one."""
         used = 0
-        for question in questions:
-            tokens = self.encoder(question.text)
-            used += (
-                len(tokens) + sum(len(self.encoder(piece.text)) for piece in question.answer) + 5
-            )
-            if chosen and used > most_tokens:
-                break
-            chosen.append((question, tokens))
-        return chosen
+        for i, question in enumerate(questions):
+            used += self.turn_tokens(question)
+            if i > 0 and used > most_tokens:
+                return questions[:i]
+        return questions
 
     def add_answer(self, out: Written, question: Question) -> None:
         first = len(out)
@@ -119,15 +118,12 @@ def _try_retrieval(
     families = writer.families(draws, options, n_facts)
     questions = [question for family in families for question in family.questions]
     draws.random.shuffle(questions)
-    turns = writer.turns(draws, questions, int(n_tokens * options.questions_share))
+    questions = writer.that_fit(questions, int(n_tokens * options.questions_share))
     sentences = in_order(draws, [chain for family in families for chain in family.chains])
     separator = draws.pick((" ", " ", " ", "\n"))
     facts = [writer.encoder(separator + one) for one in sentences]
     opening = [BEGIN, USER, *writer.encoder(instruction(draws, writer.wordings))]
-    n_asked = sum(
-        len(tokens) + sum(len(writer.encoder(piece.text)) for piece in question.answer) + 5
-        for question, tokens in turns
-    )
+    n_asked = sum(map(writer.turn_tokens, questions))
     room = n_tokens - len(opening) - n_asked - sum(map(len, facts))
     if room < 0 and n_facts > 2:
         return None
@@ -136,9 +132,9 @@ def _try_retrieval(
     out.add(opening)
     _add_facts(writer, draws, facts, max(room, 0), out)
     newline = writer.encoder("\n")
-    for i, (question, tokens) in enumerate(turns):
+    for i, question in enumerate(questions):
         out.add(newline if i == 0 else [USER], text=QUESTION_WEIGHT)
-        out.add(tokens, text=QUESTION_WEIGHT)
+        out.add(writer.encoder(question.text), text=QUESTION_WEIGHT)
         out.add([ASSISTANT, THINK_END])
         writer.add_answer(out, question)
     if len(out) < n_tokens:
