@@ -18,7 +18,7 @@ from training.model.network import Network
 from training.train.state import STATE, load_weights
 
 HERE = pathlib.Path(__file__).parent
-PROMPT_TOKENS = 300  # of the expected values beside the model
+PROMPT_TOKENS = 200  # of the expected values beside the model
 
 
 def export(

@@ -63,6 +63,7 @@ def write_tensors(
     path: pathlib.Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     save_file(tensors, str(path), metadata={"format": "pt"} | (metadata or {}))
+    path.chmod(0o644)  # the package leaves it to its owner alone
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
