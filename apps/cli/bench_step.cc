@@ -99,6 +99,8 @@ Result<int> measure(const StepFlags& flags) {
   StepBenchOptions options;
   PRECIS_ASSIGN_OR_RETURN(options.engine, engine_options(flags.model));
   PRECIS_ASSIGN_OR_RETURN(options.frontiers, parse_sizes("--frontiers", flags.frontiers));
+  show_plan_before_load(options.engine,
+                        flags.quiet ? ProgressOutput::kHide : ProgressOutput::kShow);
   options.decode_steps = flags.decode_steps;
   options.prefill_chunks = flags.prefill_chunks;
   options.seed = flags.seed;

@@ -30,6 +30,16 @@ Result<std::pair<TokenId, float>> parse_bias(const std::string& text) {
                fmt::format("--bias: want TOKEN:VALUE such as 42:-5, found \"{}\"", text)};
 }
 
+void show_device_plan(const DevicePlan& plan) {
+  fmt::print(stderr,
+             "{}: {} layers, {} of {} routed experts in each: weights {}, cache of {} tokens {}\n",
+             plan.device, plan.n_layers, plan.n_experts - plan.n_host_experts, plan.n_experts,
+             format_bytes(plan.weights), short_size(plan.max_tokens), format_bytes(plan.cache));
+  if (plan.n_host_experts == 0) return;
+  fmt::print(stderr, "pinned host memory: {} routed experts of each layer: {}\n",
+             plan.n_host_experts, format_bytes(plan.host_weights));
+}
+
 }  // namespace
 
 CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& description,
@@ -193,6 +203,10 @@ Result<EngineOptions> engine_options(const ModelFlags& flags) {
     }
   }
   return options;
+}
+
+void show_plan_before_load(EngineOptions& options, ProgressOutput progress) {
+  if (progress == ProgressOutput::kShow) options.on_device_plan = show_device_plan;
 }
 
 Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags) {

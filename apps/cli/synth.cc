@@ -72,7 +72,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Result<int> make_in_memory(const SynthFlags& flags, const EngineOptions& options) {
+Result<int> make_in_memory(const SynthFlags& flags, EngineOptions options) {
+  show_plan_before_load(options, flags.output.progress());
   PRECIS_ASSIGN_OR_RETURN(const SyntheticSummary summary,
                           summarise_synthetic(*options.synthetic, options.model));
   const auto start = std::chrono::steady_clock::now();

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,8 @@ struct EngineOptions {
   // Of each layer's routed experts, the last this many stay in pinned host memory, where kernels
   // read them over the bus when a token needs them.
   int n_host_experts = 0;
+  // Called before anything is loaded, where the backend is a device with memory of its own.
+  std::function<void(const DevicePlan&)> on_device_plan = {};
 };
 
 /// What the opened model is, for display.

@@ -41,6 +41,10 @@ struct ProcessMemory {
   std::int64_t peak_resident_bytes = 0;
 };
 
+/// Memory that new allocations can take without swapping; the most there can be where the system
+/// does not tell.
+std::int64_t available_memory();
+
 /// Zeros where the system does not tell.
 ProcessMemory process_memory();
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace precis {
 
@@ -28,6 +29,18 @@ struct MemoryPlan {
   KvBytes kv;
 
   std::int64_t total() const { return weights + scratch + frontiers + kv.total(); }
+};
+
+/// What lies where once a model is loaded on a device with memory of its own.
+struct DevicePlan {
+  std::string device;  // "cuda"
+  int n_layers = 0;
+  int n_experts = 0;              // routed, of each layer
+  int n_host_experts = 0;         // of those, in host memory
+  std::int64_t weights = 0;       // on the device
+  std::int64_t host_weights = 0;  // pinned in host memory
+  std::int64_t max_tokens = 0;
+  std::int64_t cache = 0;  // of one session of max_tokens
 };
 
 /// The same tokens under the attention that V4 came from, for comparison.

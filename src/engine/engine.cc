@@ -4,7 +4,10 @@
 
 #include <fmt/format.h>
 
+#include "precis/host.h"
+
 #include "backend/registry.h"
+#include "engine/device_plan.h"
 #include "engine/engine_impl.h"
 #include "engine/kv_compare.h"
 #include "engine/model_source.h"
@@ -112,9 +115,17 @@ Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config,
   PRECIS_TRY(check_placement(options, config, *loaded.backend));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source,
                           open_tensors(options, config, *loaded.threads));
-  PRECIS_ASSIGN_OR_RETURN(
-      ModelTensors tensors,
-      load_tensors(config, *source, *loaded.backend, {.n_host_experts = options.n_host_experts}));
+  const WeightPlacement placement{.n_host_experts = options.n_host_experts};
+  if (!loaded.backend->host_readable()) {
+    PRECIS_ASSIGN_OR_RETURN(const std::int64_t max_tokens,
+                            resolve_max_tokens(options.max_tokens, config));
+    DevicePlan plan = device_plan(config, *source, options.mode, max_tokens, placement);
+    plan.device = loaded.backend->name();
+    if (options.on_device_plan) options.on_device_plan(plan);
+    PRECIS_TRY(check_host_fits(plan, available_memory()));
+  }
+  PRECIS_ASSIGN_OR_RETURN(ModelTensors tensors,
+                          load_tensors(config, *source, *loaded.backend, placement));
   for (const TensorSpec& spec : expected_tensors(config)) {
     if (!spec.mtp) loaded.n_parameters += n_parameters(spec);
   }

@@ -29,6 +29,17 @@ Result<std::vector<DeviceInfo>> list_devices() {
   return devices;
 }
 
+std::int64_t available_memory() {
+  std::ifstream status("/proc/meminfo");
+  std::string field;
+  while (status >> field) {
+    std::int64_t kib = 0;
+    if (field == "MemAvailable:" && status >> kib) return kib * 1024;
+    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return std::numeric_limits<std::int64_t>::max();
+}
+
 ProcessMemory process_memory() {
   ProcessMemory memory;
   std::ifstream status("/proc/self/status");
