@@ -219,28 +219,35 @@ void bench_experts(Backend& backend, Bench& bench) {
   }
 }
 
-void bench_select(Backend& backend, Bench& bench) {
+// One select of t tokens for each of `n_sequences`, which share nothing.
+void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t t) {
   constexpr int kHeads = 64;
   constexpr std::int64_t kKeys = 262'144;
+  constexpr std::int64_t kSelected = 512;
   const IndexRowFormat format{128};
   DeviceData data(backend);
-  const RowPool keys = data.rows(kKeys, 64, format.data_bytes(), format.scale_bytes());
-  for (const std::int64_t t : {1, 4, 32, 512}) {
+  std::vector<SelectArgs> calls;
+  for (int i = 0; i < n_sequences; ++i) {
     SelectArgs args;
     args.queries = data.rows(t * kHeads, static_cast<int>(t) * kHeads, format.data_bytes(),
                              format.scale_bytes());
     args.weights = data.mat(t, kHeads);
     args.weight_scale = 0.011f;
-    args.keys = keys;
+    args.keys = data.rows(kKeys, 64, format.data_bytes(), format.scale_bytes());
     args.format = format;
     args.n_visible = data.values(std::vector<std::int32_t>(static_cast<std::size_t>(t), kKeys));
-    const Mat<float> out = data.mat(t, 512);
-    args.out = {reinterpret_cast<std::int32_t*>(out.data), t, 512};
+    const Mat<float> out = data.mat(t, kSelected);
+    args.out = {reinterpret_cast<std::int32_t*>(out.data), t, kSelected};
     args.rounding = Rounding::kBf16;
-    bench.report("select", fmt::format("T={} keys={} heads=64 K=512", t, kKeys),
-                 kKeys * format.row_bytes(), 2.0 * t * kHeads * 128 * kKeys,
-                 [&] { backend.select(args); });
+    calls.push_back(args);
   }
+  const auto n = static_cast<double>(n_sequences);
+  bench.report(
+      "select",
+      fmt::format("sequences={} T={} keys={} heads=64 K={}", n_sequences, t, kKeys, kSelected),
+      n * kKeys * format.row_bytes(), n * 2.0 * static_cast<double>(t) * kHeads * 128 * kKeys, [&] {
+        for (const SelectArgs& args : calls) backend.select(args);
+      });
 }
 
 void bench_attend(Backend& backend, Bench& bench) {
@@ -288,7 +295,8 @@ int run() {
     return 1;
   }
   Bench bench(**backend, devices->front().name);
-  bench_select(**backend, bench);
+  for (const std::int64_t t : {1, 4, 32, 512, 8192}) bench_select(**backend, bench, 1, t);
+  bench_select(**backend, bench, 32, 1);
   bench_attend(**backend, bench);
   bench_linear(**backend, bench);
   bench_experts(**backend, bench);

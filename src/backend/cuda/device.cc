@@ -42,4 +42,20 @@ void* Workspace::take_bytes(std::size_t n_bytes) {
   return block.data;
 }
 
+Counters::~Counters() {
+  cudaFree(data_);
+}
+
+int* Counters::first(std::int64_t n, cudaStream_t stream) {
+  if (n > n_) {
+    PRECIS_CUDA_CHECK(cudaStreamSynchronize(stream));
+    PRECIS_CUDA_CHECK(cudaFree(data_));
+    n_ = std::max(n, 2 * n_);
+    const std::size_t n_bytes = static_cast<std::size_t>(n_) * sizeof(int);
+    PRECIS_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&data_), n_bytes));
+    PRECIS_CUDA_CHECK(cudaMemsetAsync(data_, 0, n_bytes, stream));
+  }
+  return data_;
+}
+
 }  // namespace precis::cuda

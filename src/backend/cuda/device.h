@@ -45,12 +45,29 @@ class Workspace {
   std::size_t used_ = 0;  // of all blocks, counted from the first
 };
 
+/// Device memory that is zero between operations: a kernel that counts in it leaves zeros behind.
+class Counters {
+ public:
+  Counters() = default;
+  Counters(const Counters&) = delete;
+  Counters& operator=(const Counters&) = delete;
+  ~Counters();
+
+  /// The first `n` of the counters; calls of one operation share them.
+  int* first(std::int64_t n, cudaStream_t stream);
+
+ private:
+  int* data_ = nullptr;
+  std::int64_t n_ = 0;
+};
+
 /// What a kernel launch needs besides its arguments.
 struct Device {
   cudaStream_t stream = nullptr;
   int n_multiprocessors = 0;
   int max_shared_bytes = 0;  // dynamic shared memory that a block can ask for
   Workspace workspace;
+  Counters counters;
 };
 
 /// Reports a failed launch; call it after every <<<>>>.

@@ -1,5 +1,6 @@
 // What a GPU has to share with the CPU bit for bit: the selection, for the shapes of released models.
 #include <algorithm>
+#include <memory>
 
 #include <gtest/gtest.h>
 
@@ -10,48 +11,103 @@
 namespace precis {
 namespace {
 
+// Rows of random codes whose groups' scales spread over `n_scales` powers of two; every 97th row's over
+// nine.  Up to four become shifts of the codes.
 struct Rows {
-  Rows(std::int64_t n, const IndexRowFormat& format, std::uint64_t seed) : pool(n, 64, format) {
+  Rows(std::int64_t n, const IndexRowFormat& format, int n_scales, std::uint64_t seed)
+      : pool(n, 64, format) {
     for (std::int64_t row = 0; row < n; ++row) {
       for (int i = 0; i < format.data_bytes(); ++i) {
         pool.view().data(row)[i] = static_cast<std::byte>(random_bits(seed, row * 256 + i) & 0xff);
       }
+      const int spread = row % 97 == 96 ? 9 : n_scales;
       for (int i = 0; i < format.scale_bytes(); ++i) {
         pool.view().scales(row)[i] =
-            static_cast<std::byte>(120 + random_bits(seed + 1, row * 256 + i) % 9);
+            static_cast<std::byte>(120 + random_bits(seed + 1, row * 256 + i) % spread);
       }
     }
   }
   TestPool pool;
 };
 
-class SelectOnGpu : public testing::TestWithParam<Rounding> {};
+struct Shape {
+  int n_heads = 64;
+  int width = 128;
+  int k = 512;
+  std::int64_t n_tokens = 1;
+  std::int64_t n_keys = 0;
+  int query_scales = 1;
+  int key_scales = 1;
+  bool is_zero = false;  // all scores
+};
+
+class SelectOnGpu : public testing::TestWithParam<Rounding> {
+ protected:
+  void SetUp() override {
+    const auto names = backend_names();
+    if (std::find(names.begin(), names.end(), "cuda") == names.end()) GTEST_SKIP() << "no GPU";
+    cuda_ = std::make_unique<TestBackend>(BackendCase{"cuda", ""});
+  }
+
+  void compare(const Shape& shape) {
+    const auto& [n_heads, width, k, n_tokens, n_keys, query_scales, key_scales, is_zero] = shape;
+    const IndexRowFormat format{width};
+    const Rows keys(n_keys, format, key_scales, 1);
+    const Rows queries(n_tokens * n_heads, format, query_scales, 2);
+    std::vector<float> weights = uniform(n_tokens * n_heads, 3, -0.5f, 1);
+    if (is_zero) weights.assign(weights.size(), 0.0f);
+    std::vector<std::int32_t> n_visible;
+    for (std::int64_t t = 0; t < n_tokens; ++t) {
+      n_visible.push_back(static_cast<std::int32_t>(std::max<std::int64_t>(0, n_keys - 37 * t)));
+    }
+    const auto run = [&](const TestBackend& backend) {
+      std::vector<std::int32_t> out(n_tokens * k, -7);
+      backend->select({queries.pool.view(), mat(weights, n_tokens, n_heads), 0.0110485f,
+                       keys.pool.view(), format, n_visible, mat(out, n_tokens, k), GetParam()});
+      return out;
+    };
+    const std::string what = "heads " + std::to_string(n_heads) + ", k " + std::to_string(k) +
+                             ", tokens " + std::to_string(n_tokens) + ", keys " +
+                             std::to_string(n_keys) + ", scales " + std::to_string(query_scales) +
+                             " and " + std::to_string(key_scales);
+    const std::vector<std::int32_t> want = run(cpu_);
+    // Twice: a launch leaves its counters as it found them.
+    for (int i = 0; i < 2; ++i) expect_same_bits(run(*cuda_), want, what);
+  }
+
+  TestBackend cpu_{{"cpu", ""}};
+  std::unique_ptr<TestBackend> cuda_;
+};
 
 TEST_P(SelectOnGpu, EqualsTheCpuBitForBit) {
-  const auto names = backend_names();
-  if (std::find(names.begin(), names.end(), "cuda") == names.end()) GTEST_SKIP() << "no GPU";
-  for (const auto& [n_heads, width, k] : {std::tuple{64, 128, 512}, {64, 128, 1024}, {4, 64, 32}}) {
+  for (const auto& [n_heads, width, k] :
+       {std::tuple{64, 128, 512}, {64, 128, 1024}, {64, 128, 32}, {5, 128, 40}, {4, 64, 32}}) {
     for (const std::int64_t n_tokens : {1, 3, 40}) {
       const std::int64_t n_keys = n_tokens == 40 ? 3'000 : 30'011;
-      const IndexRowFormat format{width};
-      const Rows keys(n_keys, format, 1);
-      const Rows queries(n_tokens * n_heads, format, 2);
-      const std::vector<float> weights = uniform(n_tokens * n_heads, 3, -0.5f, 1);
-      std::vector<std::int32_t> n_visible;
-      for (std::int64_t t = 0; t < n_tokens; ++t) {
-        n_visible.push_back(static_cast<std::int32_t>(n_keys - 37 * t));
-      }
-      const auto run = [&](const char* name) {
-        std::vector<std::int32_t> out(n_tokens * k, -7);
-        TestBackend({name, ""})
-            ->select({queries.pool.view(), mat(weights, n_tokens, n_heads), 0.0110485f,
-                      keys.pool.view(), format, n_visible, mat(out, n_tokens, k), GetParam()});
-        return out;
-      };
-      expect_same_bits(run("cuda"), run("cpu"),
-                       "heads " + std::to_string(n_heads) + ", k " + std::to_string(k) +
-                           ", tokens " + std::to_string(n_tokens));
+      compare({n_heads, width, k, n_tokens, n_keys, 9, 9});
     }
+  }
+}
+
+TEST_P(SelectOnGpu, ScalesAsShiftsChangeNoBit) {
+  for (const auto& [query_scales, key_scales] : {std::pair{1, 1}, {1, 4}, {4, 1}, {4, 9}, {9, 4}}) {
+    for (const std::int64_t n_tokens : {1, 2, 7}) {
+      compare({64, 128, 512, n_tokens, 9'001, query_scales, key_scales});
+    }
+  }
+}
+
+// More rows than a block's list holds, and more tokens than blocks share rows for.
+TEST_P(SelectOnGpu, ListsThatOverflowKeepTheBest) {
+  compare({64, 128, 512, 1'100, 3'003, 1, 1});
+  compare({4, 64, 32, 1'300, 3'003, 1, 1});
+}
+
+TEST_P(SelectOnGpu, EqualScoresGiveTheFirstRows) {
+  for (const std::int64_t n_tokens : {1, 5}) {
+    Shape shape{64, 128, 512, n_tokens, 40'002, 1, 1};
+    shape.is_zero = true;
+    compare(shape);
   }
 }
 
