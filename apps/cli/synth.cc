@@ -29,8 +29,9 @@ struct Answer {
   double logit_spread = 0;
 };
 
+constexpr int kTokens = 300;  // past the window, and several compressed rows
+
 Result<Answer> ask_once(Engine& engine) {
-  constexpr int kTokens = 300;  // past the window, and several compressed rows
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, engine.new_session());
   std::vector<TokenId> prompt;
   for (int i = 0; i < kTokens; ++i) prompt.push_back(i * 7919 % engine.info().vocab_size);
@@ -73,6 +74,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 Result<int> make_in_memory(const SynthFlags& flags, EngineOptions options) {
+  options.max_tokens = kTokens;
   show_plan_before_load(options, flags.output.progress());
   PRECIS_ASSIGN_OR_RETURN(const SyntheticSummary summary,
                           summarise_synthetic(*options.synthetic, options.model));
