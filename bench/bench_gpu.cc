@@ -1,11 +1,12 @@
 // bench_gpu: the operations that decide a step at V4-Flash shapes, on the CUDA backend, one JSON object
 // a line.  Data are random and lie on the device; a time is that of one of many calls in a row, so it
-// holds the launches.  The floor is bytes over the bandwidth that a device copy reaches here.
+// holds the launches.  An argument (select, attend, linear, experts) measures that alone.  The floor is bytes over the bandwidth that a device copy reaches here.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -196,7 +197,7 @@ void bench_experts(Backend& backend, Bench& bench) {
   std::vector<ExpertWeights> experts;
   for (int e = 0; e < kExperts; ++e) experts.push_back(expert(WeightFormat::kFp4Group));
   const ExpertWeights shared = expert(WeightFormat::kFp8Block);
-  for (const std::int64_t t : {1, 8, 32, 512}) {
+  for (const std::int64_t t : {1, 8, 32, 512, 8192}) {
     std::vector<std::int32_t> idx;
     for (std::int64_t i = 0; i < t; ++i) {
       for (int a = 0; a < kActive; ++a) {
@@ -287,7 +288,7 @@ void bench_attend(Backend& backend, Bench& bench) {
   }
 }
 
-int run() {
+int run(std::string_view only) {
   const auto devices = list_cuda_devices();
   auto backend = make_cuda_backend();
   if (!devices || !backend) {
@@ -295,17 +296,24 @@ int run() {
     return 1;
   }
   Bench bench(**backend, devices->front().name);
-  for (const std::int64_t t : {1, 4, 32, 512, 8192}) bench_select(**backend, bench, 1, t);
-  bench_select(**backend, bench, 32, 1);
-  bench_attend(**backend, bench);
-  bench_linear(**backend, bench);
-  bench_experts(**backend, bench);
+  const auto select_all = [](Backend& each, Bench& with) {
+    for (const std::int64_t t : {1, 4, 32, 512, 8192}) bench_select(each, with, 1, t);
+    bench_select(each, with, 32, 1);
+  };
+  const std::pair<std::string_view, void (*)(Backend&, Bench&)> all[] = {
+      {"select", select_all},
+      {"attend", bench_attend},
+      {"linear", bench_linear},
+      {"experts", bench_experts}};
+  for (const auto& [name, measure] : all) {
+    if (only.empty() || only == name) measure(**backend, bench);
+  }
   return 0;
 }
 
 }  // namespace
 }  // namespace precis::bench
 
-int main() {
-  return precis::bench::run();
+int main(int argc, char** argv) {
+  return precis::bench::run(argc > 1 ? argv[1] : "");
 }

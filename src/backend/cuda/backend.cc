@@ -7,6 +7,7 @@
 
 #include "backend/cuda/device.h"
 #include "backend/cuda/draw.h"
+#include "backend/cuda/experts/pack.h"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/weight.h"
 #include "base/check.h"
@@ -72,13 +73,20 @@ class CudaBackend final : public Backend {
       put(stored, drawn, n_bytes, buffer.data());
       return buffer;
     };
+    if (is_packed(source)) {
+      if (std::unique_ptr<Weight> packed = load_packed(source)) return packed;
+    }
     return std::make_unique<cuda::CudaWeight>(
-        source, place(source.codes, source.drawn_codes, source.code_bytes()),
+        source, cuda::CudaWeight::Layout::kCheckpoint,
+        place(source.codes, source.drawn_codes, source.code_bytes()),
         place(source.scales, source.drawn_scales, cuda::scale_bytes(source)));
   }
   bool draws_weights() const override { return true; }
   bool reads_host_weights() const override { return true; }
   std::size_t weight_bytes(const WeightSource& source) const override {
+    if (is_packed(source)) {
+      return cuda::packed_bytes(source) + static_cast<std::size_t>(source.n_out);
+    }
     return source.code_bytes() + cuda::scale_bytes(source);
   }
 
@@ -100,6 +108,31 @@ class CudaBackend final : public Backend {
   void put(const void* stored, const RandomTable* drawn, std::size_t n_bytes, std::byte* to) {
     if (drawn != nullptr) return cuda::draw(device_, *drawn, n_bytes, to);
     copy_in(to, {static_cast<const std::byte*>(stored), n_bytes});
+  }
+
+  // Experts on the host stay as they are: the kernel that wants them packed copies from the device.
+  static bool is_packed(const WeightSource& source) {
+    return source.place != WeightPlace::kHost && cuda::has_packed_shape(source);
+  }
+
+  // Null where the scales of a row are too far apart.
+  std::unique_ptr<Weight> load_packed(const WeightSource& source) {
+    cuda::Device& device = begin();
+    const auto stage = [&](const void* stored, const RandomTable* drawn, std::size_t n_bytes) {
+      auto* staged = device.workspace.take<std::byte>(static_cast<std::int64_t>(n_bytes));
+      put(stored, drawn, n_bytes, staged);
+      return reinterpret_cast<const std::uint8_t*>(staged);
+    };
+    Buffer blocks = allocate(cuda::packed_bytes(source));
+    Buffer row_scales = allocate(static_cast<std::size_t>(source.n_out));
+    const std::uint8_t* codes = stage(source.codes, source.drawn_codes, source.code_bytes());
+    const std::uint8_t* scales = stage(source.scales, source.drawn_scales, cuda::scale_bytes(source));
+    if (!cuda::pack_fp4(device, source, codes, scales, blocks.as<std::uint8_t>(),
+                        row_scales.as<std::uint8_t>())) {
+      return nullptr;
+    }
+    return std::make_unique<cuda::CudaWeight>(source, cuda::CudaWeight::Layout::kPacked,
+                                              std::move(blocks), std::move(row_scales));
   }
 
   // Memory beyond the plan cannot be refused by an operation, so it ends the program, with numbers.

@@ -58,6 +58,21 @@ __device__ inline float e2m1_to_float(std::uint32_t nibble) {
   return nibble & 8 ? -value : value;
 }
 
+// The scale of a group of activations (docs/numerics.md) from the bits of its largest magnitude.
+__device__ inline float activation_scale(std::uint32_t max_bits) {
+  const float amax = __uint_as_float(max_bits);
+  return e8m0_to_float(encode_e8m0_ceil((amax < 1e-4f ? 1e-4f : amax) * (1.0f / kE4m3Max)));
+}
+
+// Codes of four values times `inverse`, the first in the lowest byte.
+__device__ inline std::uint32_t to_e4m3x4(const float (&values)[4], float inverse) {
+  const auto pair = [&](int i) -> std::uint32_t {
+    return __nv_cvt_float2_to_fp8x2(make_float2(values[i] * inverse, values[i + 1] * inverse),
+                                    __NV_SATFINITE, __NV_E4M3);
+  };
+  return pair(0) | pair(2) << 16;
+}
+
 // ---- Reductions: a fixed tree, so a result depends on the values alone.
 
 __device__ inline float warp_sum(float value) {

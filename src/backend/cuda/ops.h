@@ -1,12 +1,8 @@
 // The operations of the CUDA backend, one .cu per folder of kernels.  Arguments hold device memory.
 #pragma once
 
-#include <memory>
-#include <unordered_map>
-#include <vector>
-
 #include "backend/cuda/device.h"
-#include "backend/cuda/weight.h"
+#include "backend/cuda/experts/tables.h"
 #include "ops/attend.h"
 #include "ops/compress.h"
 #include "ops/embed.h"
@@ -18,30 +14,6 @@
 #include "ops/select.h"
 
 namespace precis::cuda {
-
-/// Weight views of a layer's experts on the device, made anew when the host's list has changed.
-class ExpertTables {
- public:
-  struct Table {
-    const WeightView* w1;
-    const WeightView* w3;
-    const WeightView* w2;
-  };
-
-  ExpertTables() = default;
-  ExpertTables(const ExpertTables&) = delete;
-  ExpertTables& operator=(const ExpertTables&) = delete;
-  ~ExpertTables();
-
-  Table of(std::span<const ExpertWeights> experts, cudaStream_t stream);
-
- private:
-  struct Entry {
-    std::vector<WeightView> views;  // w1 of all experts, w3, w2
-    WeightView* device = nullptr;
-  };
-  std::unordered_map<const ExpertWeights*, Entry> entries_;
-};
 
 void embed(Device& device, const EmbedArgs& args);
 void linear(Device& device, const LinearArgs& args);

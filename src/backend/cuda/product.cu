@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backend/cuda/experts/layout.cuh"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/product.h"
 #include "base/check.h"
@@ -41,6 +42,16 @@ __device__ void decode_slowly(const WeightView& w, int n, int k, float* out) {
 template <int kCount>
 __device__ __forceinline__ void decode(const WeightView& w, int n, int k, float (&out)[kCount]) {
   static_assert(kCount == 8);
+  if (w.is_packed) {
+    int shift;
+    const std::uint32_t bits =
+        unpacked_signs(packed_word(w.codes, w.n_in, n, k, &shift));
+    const float scale = e8m0_to_float(w.scales[n]);
+    for (int i = 0; i < 8; ++i) {
+      out[i] = ldexpf(e2m1_to_float(bits >> (4 * i) & 0xf), shift - kMaxShift) * scale;
+    }
+    return;
+  }
   if (w.n_in % kCount != 0 || (w.scales != nullptr && w.block_in % kCount != 0)) {
     decode_slowly<kCount>(w, n, k, out);
     return;
@@ -96,7 +107,7 @@ constexpr int kVectorThreads = 256;
 constexpr int kPaddedBlock =
     kSumBlock + 1;  // so that lanes at different blocks use different banks
 
-// A whole chain of FP8 or FP4 codes: all its loads are in flight before the first use.  `x` [kRows]
+// A whole chain of FP8 codes: all its loads are in flight before the first use.  `x` [kRows]
 // rows, `x_stride` apart.
 template <int kRows>
 __device__ __forceinline__ void fp8_chain(const WeightView& w, int out, int k, const float* x,
@@ -120,37 +131,6 @@ __device__ __forceinline__ void fp8_chain(const WeightView& w, int out, int k, c
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
           sums[r] = fmaf(x[r * x_stride + 16 * i + 4 * p + j], values[j], sums[r]);
-        }
-      }
-    }
-  }
-}
-
-template <int kRows>
-__device__ __forceinline__ void fp4_chain(const WeightView& w, int out, int k, const float* x,
-                                          int x_stride, float (&sums)[kRows]) {
-  const auto* codes =
-      reinterpret_cast<const uint4*>(w.codes + (static_cast<std::int64_t>(out) * w.n_in + k) / 2);
-  uint4 words[kSumBlock / 32];
-  float scales[kSumBlock / 32];
-#pragma unroll
-  for (int i = 0; i < kSumBlock / 32; ++i) words[i] = __ldg(codes + i);
-#pragma unroll
-  for (int i = 0; i < kSumBlock / 32; ++i) {
-    scales[i] =
-        e8m0_to_float(__ldg(&w.scales[static_cast<std::int64_t>(out) * w.scale_cols + k / 32 + i]));
-  }
-#pragma unroll
-  for (int i = 0; i < kSumBlock / 32; ++i) {
-    const std::uint32_t parts[4] = {words[i].x, words[i].y, words[i].z, words[i].w};
-#pragma unroll
-    for (int p = 0; p < 4; ++p) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const float value = e2m1_to_float(parts[p] >> (4 * j) & 0xf) * scales[i];
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          sums[r] = fmaf(x[r * x_stride + 32 * i + 8 * p + j], value, sums[r]);
         }
       }
     }
@@ -192,9 +172,6 @@ __global__ void __launch_bounds__(kVectorThreads, kRows == 1 ? 2 : 1)
     const bool is_whole = n_terms == kSumBlock && w.n_in % 32 == 0;
     if (is_whole && w.format == WeightFormat::kFp8Block && w.block_in % kSumBlock == 0) {
       fp8_chain(w, out, block * kSumBlock, block_x, x_stride, sums);
-    } else if (is_whole && w.format == WeightFormat::kFp4Group && w.block_in == 32 &&
-               w.block_out == 1) {
-      fp4_chain(w, out, block * kSumBlock, block_x, x_stride, sums);
     } else {
       for (int i = 0; i < n_terms; i += 8) {
         float values[8];

@@ -6,12 +6,13 @@
 
 namespace precis::cuda {
 
-CudaWeight::CudaWeight(const WeightSource& source, Buffer codes, Buffer scales)
+CudaWeight::CudaWeight(const WeightSource& source, Layout layout, Buffer codes, Buffer scales)
     : Weight(source.format, source.n_out, source.n_in),
       codes_(std::move(codes)),
       scales_(std::move(scales)),
       block_out_(source.block_out),
-      block_in_(source.block_in) {}
+      block_in_(source.block_in),
+      layout_(layout) {}
 
 WeightView CudaWeight::view() const {
   return {codes_.as<const std::uint8_t>(),
@@ -21,7 +22,8 @@ WeightView CudaWeight::view() const {
           block_out_,
           block_in_,
           static_cast<int>((n_in() + block_in_ - 1) / block_in_),
-          format()};
+          format(),
+          layout_ == Layout::kPacked};
 }
 
 std::size_t scale_bytes(const WeightSource& source) {

@@ -1,4 +1,6 @@
-// Weights in device memory, in the checkpoint's own layout: kernels expand codes in registers.
+// Weights in device memory: kernels expand codes in registers.  FP4 weights are packed for the expert
+// kernels where their shape and scales allow it (experts/layout.cuh), all others lie as in the
+// checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -10,21 +12,25 @@ namespace precis::cuda {
 
 /// A weight as kernels see it.
 struct WeightView {
-  const std::uint8_t* codes;
-  const std::uint8_t* scales;  // [ceil(n_out / block_out), scale_cols]; null if none
+  const std::uint8_t* codes;   // packed blocks where `is_packed`
+  const std::uint8_t* scales;  // [ceil(n_out / block_out), scale_cols], of rows where `is_packed`;
+                               // null if none
   int n_out;
   int n_in;
   int block_out;
   int block_in;
   int scale_cols;
   WeightFormat format;
+  bool is_packed;
 
   bool operator==(const WeightView&) const = default;
 };
 
 class CudaWeight final : public Weight {
  public:
-  CudaWeight(const WeightSource& source, Buffer codes, Buffer scales);
+  enum class Layout : std::uint8_t { kCheckpoint, kPacked };
+
+  CudaWeight(const WeightSource& source, Layout layout, Buffer codes, Buffer scales);
 
   WeightView view() const;
 
@@ -33,6 +39,7 @@ class CudaWeight final : public Weight {
   Buffer scales_;
   int block_out_;
   int block_in_;
+  Layout layout_;
 };
 
 /// Bytes of the scales of `source`; 0 where it has none.

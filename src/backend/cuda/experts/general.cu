@@ -1,11 +1,13 @@
-// Routed experts: token-expert pairs, grouped by expert where there are many of them.
+// Experts of any format and shape, f32 activations too: products in f32, token-expert pairs grouped by
+// expert where there are many of them.
 //
 // Every product writes the row of its pair, and a token adds its pairs in ascending order of expert,
 // so the grouping changes no bit.  Byte and cycle counts: docs/kernels/cuda_product.md.
 #include <algorithm>
 
+#include "backend/cuda/experts/paths.h"
+#include "backend/cuda/experts/rows.h"
 #include "backend/cuda/numbers.cuh"
-#include "backend/cuda/ops.h"
 #include "backend/cuda/product.h"
 #include "base/check.h"
 
@@ -13,7 +15,6 @@ namespace precis::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMaxExperts = 1024;
 
 // ---- Grouping of pairs: offsets by a histogram, places by a stable scan.
 
@@ -200,44 +201,11 @@ void run_tokens(Device& device, const ExpertTables::Table& table, const ExpertsA
 
 }  // namespace
 
-ExpertTables::~ExpertTables() {
-  for (auto& [key, entry] : entries_) cudaFree(entry.device);
-}
-
-ExpertTables::Table ExpertTables::of(std::span<const ExpertWeights> experts, cudaStream_t stream) {
-  std::vector<WeightView> views;
-  views.reserve(3 * experts.size());
-  for (const ExpertWeights& expert : experts) views.push_back(view_of(expert.w1));
-  for (const ExpertWeights& expert : experts) views.push_back(view_of(expert.w3));
-  for (const ExpertWeights& expert : experts) views.push_back(view_of(expert.w2));
-  Entry& entry = entries_[experts.data()];
-  if (entry.views != views) {
-    if (entry.views.size() != views.size()) {
-      PRECIS_CUDA_CHECK(cudaStreamSynchronize(stream));
-      PRECIS_CUDA_CHECK(cudaFree(entry.device));
-      PRECIS_CUDA_CHECK(cudaMalloc(&entry.device, views.size() * sizeof(WeightView)));
-    }
-    PRECIS_CUDA_CHECK(cudaMemcpyAsync(entry.device, views.data(), views.size() * sizeof(WeightView),
-                                      cudaMemcpyHostToDevice, stream));
-    entry.views = std::move(views);
-  }
-  const std::size_t n = experts.size();
-  return {entry.device, entry.device + n, entry.device + 2 * n};
-}
-
-void experts(Device& device, ExpertTables& tables, const ExpertsArgs& args) {
-  if (args.x.rows == 0) return;
+void run_general(Device& device, const ExpertTables::Table& table, const ExpertsArgs& args) {
   constexpr std::int64_t kMaxTokens = 1024;  // bounds the workspace
-  const ExpertTables::Table table = tables.of(args.experts, device.stream);
   for (std::int64_t begin = 0; begin < args.x.rows; begin += kMaxTokens) {
-    const std::int64_t n = std::min(kMaxTokens, args.x.rows - begin);
     device.workspace.begin();
-    ExpertsArgs part = args;
-    part.x = args.x.slice_rows(begin, n);
-    part.expert_idx = args.expert_idx.slice_rows(begin, n);
-    part.weight = args.weight.slice_rows(begin, n);
-    part.out = args.out.slice_rows(begin, n);
-    run_tokens(device, table, part);
+    run_tokens(device, table, slice_tokens(args, begin, kMaxTokens));
   }
 }
 
