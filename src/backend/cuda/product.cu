@@ -44,8 +44,7 @@ __device__ __forceinline__ void decode(const WeightView& w, int n, int k, float 
   static_assert(kCount == 8);
   if (w.is_packed) {
     int shift;
-    const std::uint32_t bits =
-        unpacked_signs(packed_word(w.codes, w.n_in, n, k, &shift));
+    const std::uint32_t bits = unpacked_signs(packed_word(w.codes, w.n_in, n, k, &shift));
     const float scale = e8m0_to_float(w.scales[n]);
     for (int i = 0; i < 8; ++i) {
       out[i] = ldexpf(e2m1_to_float(bits >> (4 * i) & 0xf), shift - kMaxShift) * scale;

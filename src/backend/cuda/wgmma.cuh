@@ -43,13 +43,13 @@ __device__ inline void arrive(Barrier* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
-/// Arrives at the same barrier of another block of the cluster.
+/// Arrives at the same barrier of another block of the cluster: this thread has read what it had to read.
+/// (Ordering its writes for the other block would take a fence of the whole device each time.)
 __device__ inline void arrive_at(Barrier* barrier, int block_rank) {
   asm volatile(
       "{\n.reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(
-          shared_address(barrier)),
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(barrier)),
       "r"(block_rank)
       : "memory");
 }
@@ -60,13 +60,14 @@ __device__ inline void arrive_expecting(Barrier* barrier, int n_bytes) {
       "r"(n_bytes)
       : "memory");
 }
-/// Waits for the end of the phase of this parity: 0 for the first, then in turn.
+/// Waits for the end of the phase of this parity: 0 for the first, then in turn.  What copies and this
+/// block wrote is visible then; a wider scope would empty the L1 cache each time.
 __device__ inline void wait(Barrier* barrier, int parity) {
   std::uint32_t done = 0;
   while (done == 0) {
     asm volatile(
         "{\n.reg .pred p;\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
         "selp.u32 %0, 1, 0, p;\n}"
         : "=r"(done)
         : "r"(shared_address(barrier)), "r"(parity)
@@ -209,6 +210,9 @@ struct S8 {
 #define PRECIS_D8(c, i) PRECIS_D4(c, i), PRECIS_D4(c, i + 4)
 #define PRECIS_D16(c, i) PRECIS_D8(c, i), PRECIS_D8(c, i + 8)
 #define PRECIS_D32(c, i) PRECIS_D16(c, i), PRECIS_D16(c, i + 16)
+#define PRECIS_D40(c, i) PRECIS_D32(c, i), PRECIS_D8(c, i + 32)
+#define PRECIS_D48(c, i) PRECIS_D32(c, i), PRECIS_D16(c, i + 32)
+#define PRECIS_D56(c, i) PRECIS_D48(c, i), PRECIS_D8(c, i + 48)
 #define PRECIS_D64(c, i) PRECIS_D32(c, i), PRECIS_D32(c, i + 32)
 #define PRECIS_D128(c, i) PRECIS_D64(c, i), PRECIS_D64(c, i + 64)
 #define PRECIS_NAMES4 "%0,%1,%2,%3"
@@ -216,10 +220,10 @@ struct S8 {
 #define PRECIS_NAMES16 PRECIS_NAMES8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define PRECIS_NAMES32 \
   PRECIS_NAMES16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define PRECIS_NAMES64                                               \
-  PRECIS_NAMES32                                                     \
-  ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47" \
-  ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define PRECIS_NAMES40 PRECIS_NAMES32 ",%32,%33,%34,%35,%36,%37,%38,%39"
+#define PRECIS_NAMES48 PRECIS_NAMES40 ",%40,%41,%42,%43,%44,%45,%46,%47"
+#define PRECIS_NAMES56 PRECIS_NAMES48 ",%48,%49,%50,%51,%52,%53,%54,%55"
+#define PRECIS_NAMES64 PRECIS_NAMES56 ",%56,%57,%58,%59,%60,%61,%62,%63"
 #define PRECIS_NAMES128                                                          \
   PRECIS_NAMES64                                                                 \
   ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"             \
@@ -265,7 +269,7 @@ __device__ inline void multiply_tiles(typename Type::Sum (&d)[kN / 2], std::uint
 #undef PRECIS_SIZES
 }
 
-/// As multiply_tiles, with A in registers: a_words[2·p + h] of a thread holds the four bytes of row
+/// As multiply_tiles (and N = 80, 96 and 112 too), with A in registers: a_words[2·p + h] of a thread holds the four bytes of row
 /// 16·(t / 32) + l / 4 + 8·h at 16·p + 4·(l % 4).
 template <typename Type, int kN>
 __device__ inline void multiply_registers(typename Type::Sum (&d)[kN / 2],
@@ -283,6 +287,15 @@ __device__ inline void multiply_registers(typename Type::Sum (&d)[kN / 2],
   }                                                                                        \
   if constexpr (kN == 64) {                                                                \
     PRECIS_REGISTER_A(c, 64, 32, "%32,%33,%34,%35", "%36", "%37", "%38", "%39");           \
+  }                                                                                        \
+  if constexpr (kN == 80) {                                                                \
+    PRECIS_REGISTER_A(c, 80, 40, "%40,%41,%42,%43", "%44", "%45", "%46", "%47");           \
+  }                                                                                        \
+  if constexpr (kN == 96) {                                                                \
+    PRECIS_REGISTER_A(c, 96, 48, "%48,%49,%50,%51", "%52", "%53", "%54", "%55");           \
+  }                                                                                        \
+  if constexpr (kN == 112) {                                                               \
+    PRECIS_REGISTER_A(c, 112, 56, "%56,%57,%58,%59", "%60", "%61", "%62", "%63");          \
   }                                                                                        \
   if constexpr (kN == 128) {                                                               \
     PRECIS_REGISTER_A(c, 128, 64, "%64,%65,%66,%67", "%68", "%69", "%70", "%71");          \
@@ -302,12 +315,18 @@ __device__ inline void multiply_registers(typename Type::Sum (&d)[kN / 2],
 #undef PRECIS_D8
 #undef PRECIS_D16
 #undef PRECIS_D32
+#undef PRECIS_D40
+#undef PRECIS_D48
+#undef PRECIS_D56
 #undef PRECIS_D64
 #undef PRECIS_D128
 #undef PRECIS_NAMES4
 #undef PRECIS_NAMES8
 #undef PRECIS_NAMES16
 #undef PRECIS_NAMES32
+#undef PRECIS_NAMES40
+#undef PRECIS_NAMES48
+#undef PRECIS_NAMES56
 #undef PRECIS_NAMES64
 #undef PRECIS_NAMES128
 #undef PRECIS_WGMMA

@@ -31,7 +31,8 @@ struct MixtureConfig {
   static constexpr int kThreads = kConsumers + kWarpgroup;  // the last: copies
   static constexpr int kWeightWarp = kConsumerWarps;
   static constexpr int kRowWarp = kConsumerWarps + 1;
-  static constexpr int kCluster = 2;  // blocks that share a group of 128 hidden values
+  static constexpr int kCluster = 2;  // blocks that share a group of 128 hidden values, and rows
+  static constexpr bool kSharesRows = kMaxRows > 32;  // each block copies half of them to both
   static constexpr int kFp8Pitch = kDepth + 16;  // bytes between FP8 rows: eight lanes, all banks
   static constexpr int kFp8BlockBytes = kBlockRows * kFp8Pitch;
   static constexpr int kWeightBytes = 2 * kFp8BlockBytes;
@@ -63,26 +64,27 @@ struct alignas(kAtomBytes) MixtureShared {
   Barrier peer[2];
 };
 
-/// The pieces of a phase: phase 0 makes 128 hidden values of a tile's rows, on the two blocks of a
-/// cluster; phase 1 makes 128 outputs of them, on one block.
+/// What a cluster does at a time: 128 hidden values of a tile's rows in phase 0, of which each block makes
+/// 64, or 256 outputs in phase 1, of which each makes 128.
 struct Piece {
   RowTile rows;
   int tile;
-  int item;
+  int item;  // which 128 hidden values, or which 128 outputs of this block
 };
 
-/// A block's pieces of one phase.
+/// A cluster's pieces of one phase.
 class Pieces {
  public:
   __device__ Pieces(const MixtureArgs& args, int phase)
-      : n_items_((phase == 0 ? args.hidden_width : args.width) / kDepth),
+      : phase_(phase),
+        n_blocks_(args.width / kDepth),
+        n_items_(phase == 0 ? args.hidden_width / kDepth : (n_blocks_ + 1) / 2),
         shared_cost_(args.is_bound_by_bytes ? 2 : 1),
         shared_units_(args.plan.n_shared_tiles * n_items_ * shared_cost_),
         n_shared_tiles_(args.plan.n_shared_tiles),
         tiles_(args.plan.tiles) {
-    const int cluster = phase == 0 ? 2 : 1;
-    const int n_workers = static_cast<int>(gridDim.x) / cluster;
-    const int worker = static_cast<int>(blockIdx.x) / cluster;
+    const int n_workers = static_cast<int>(gridDim.x) / 2;
+    const int worker = static_cast<int>(blockIdx.x) / 2;
     const int n_units = shared_units_ + __ldcg(args.plan.n_routed_tiles) * n_items_;
     const int share = args.is_bound_by_bytes ? (n_units + n_workers - 1) / n_workers : 1;
     step_ = args.is_bound_by_bytes ? 1 : n_workers;
@@ -100,6 +102,8 @@ class Pieces {
       const int index = within / cost;
       piece.tile = index / n_items_ + (is_shared ? 0 : n_shared_tiles_);
       piece.item = index % n_items_;
+      // An odd number of blocks of outputs: both blocks of the cluster write the last, the same bits.
+      if (phase_ == 1) piece.item = min(2 * piece.item + cluster_rank(), n_blocks_ - 1);
       const int* tile = reinterpret_cast<const int*>(tiles_ + piece.tile);
       piece.rows = {__ldcg(tile), __ldcg(tile + 1), __ldcg(tile + 2)};
       unit_ += step_;
@@ -109,6 +113,8 @@ class Pieces {
   }
 
  private:
+  int phase_;
+  int n_blocks_;
   int n_items_;
   int shared_cost_;
   int shared_units_;

@@ -55,7 +55,8 @@ struct QuantisedRows {
 __device__ inline std::uint32_t packed_word(const std::uint8_t* blocks, int n_in, int n, int k,
                                             int* shift) {
   const std::uint8_t* block =
-      blocks + (static_cast<std::int64_t>(n / kBlockRows) * (n_in / kDepth) + k / kDepth) * kBlockBytes;
+      blocks +
+      (static_cast<std::int64_t>(n / kBlockRows) * (n_in / kDepth) + k / kDepth) * kBlockBytes;
   const int unit = n % kBlockRows / kUnitRows;
   const int lane = n % kUnitRows * 4 + k % kDepth / 32;
   *shift = block[kBlockCodeBytes + unit * 32 + lane] / 8;

@@ -4,14 +4,13 @@
 // 128 of them.  An output is, for every number of columns, the same chain: 128 terms of k by four
 // instructions, then one f32 multiply-add into its total.  Byte and cycle counts:
 // docs/kernels/cuda_experts.md.
-#include "backend/cuda/experts/mixture.h"
-
 #include <algorithm>
 
 #include <cuda_bf16.h>
 
 #include "backend/cuda/experts/config.cuh"
 #include "backend/cuda/experts/launch.h"
+#include "backend/cuda/experts/mixture.h"
 #include "backend/cuda/numbers.cuh"
 
 namespace precis::cuda {
@@ -30,10 +29,10 @@ __device__ void copy_weights(const MixtureArgs& args, MixtureShared<kMaxRows>& s
       const int n_blocks = (phase == 0 ? args.width : args.hidden_width) / kDepth;
       // Lanes of the lower half copy the first block of 64 rows, the others the second.
       const int half = lane / 16;
-      const WeightView& view =
-          (phase == 1 ? args.w2 : half == 0 ? args.w1 : args.w3)[piece.rows.weight];
-      const int first_row =
-          piece.item * kDepth + (phase == 0 ? cluster_rank() : half) * kBlockRows;
+      const WeightView& view = (phase == 1  ? args.w2
+                                : half == 0 ? args.w1
+                                            : args.w3)[piece.rows.weight];
+      const int first_row = piece.item * kDepth + (phase == 0 ? cluster_rank() : half) * kBlockRows;
       const bool is_fp8 = view.format == WeightFormat::kFp8Block;
       const std::uint8_t* codes = view.codes;
       for (int block = 0; block < n_blocks; ++block, at.advance()) {
@@ -92,15 +91,23 @@ __device__ void copy_rows(const MixtureArgs& args, MixtureShared<kMaxRows>& shar
         Barrier* full = &shared.full[at.stage];
         if (lane == 0) arrive_expecting(full, n_units * (kAtomBytes + kUnitRows * 4));
         __syncwarp();
-        if (lane / 2 >= n_units) continue;
         const int unit = lane / 2;
+        if (unit >= n_units) continue;
+        if (Config::kSharesRows && unit % 2 != cluster_rank()) continue;
+        const auto copy = [&](void* to, const void* from, int n_bytes) {
+          if constexpr (Config::kSharesRows) {
+            copy_bulk_to_cluster(to, from, n_bytes, full, 0b11);
+          } else {
+            copy_bulk(to, from, n_bytes, full);
+          }
+        };
         const std::int64_t atom = rows.atom(piece.rows.begin + unit * kUnitRows, block);
         if (lane % 2 == 0) {
-          copy_bulk(shared.rows[at.stage] + unit * kAtomBytes, rows.codes + atom * kAtomBytes,
-                    kAtomBytes, full);
+          copy(shared.rows[at.stage] + unit * kAtomBytes, rows.codes + atom * kAtomBytes,
+               kAtomBytes);
         } else {
-          copy_bulk(shared.scales[at.stage] + unit * kUnitRows, rows.scales + atom * kUnitRows,
-                    kUnitRows * 4, full);
+          copy(shared.scales[at.stage] + unit * kUnitRows, rows.scales + atom * kUnitRows,
+               kUnitRows * 4);
         }
       }
     }
@@ -108,6 +115,10 @@ __device__ void copy_rows(const MixtureArgs& args, MixtureShared<kMaxRows>& shar
 }
 
 // ---- Products.
+
+__device__ __forceinline__ float to_bf16(float value) {
+  return __bfloat162float(__float2bfloat16_rn(value));
+}
 
 /// Which units of a stage's two blocks are rows 0 … 7 and 8 … 15 of a warp.
 struct WarpUnits {
@@ -151,8 +162,7 @@ __device__ __forceinline__ void load_fragments(const std::uint8_t* stage, const 
   } else {
     const std::uint8_t* low_block = stage + units.low_block * kBlockBytes;
     const std::uint8_t* high_block = stage + units.high_block * kBlockBytes;
-    const uint4 low =
-        reinterpret_cast<const uint4*>(low_block + units.low_unit * kUnitBytes)[lane];
+    const uint4 low = reinterpret_cast<const uint4*>(low_block + units.low_unit * kUnitBytes)[lane];
     const uint4 high =
         reinterpret_cast<const uint4*>(high_block + units.high_unit * kUnitBytes)[lane];
     const int low_shift = low_block[kBlockCodeBytes + units.low_unit * kWarp + lane];
@@ -241,6 +251,7 @@ struct Consumer {
     }
     __syncwarp();
     if (lane == 0) arrive(&shared.empty[stage]);
+    if (Config::kSharesRows && lane == 1) arrive_at(&shared.empty[stage], cluster_rank() ^ 1);
   }
 
   // totals = this warp's 16 rows of weights times the piece's rows.
@@ -299,13 +310,13 @@ struct Consumer {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const float weight = weights[8 * j + i];
-        float gate = round_as(totals[4 * j + i] * gate_scale, Rounding::kBf16);
-        float up = round_as(totals[4 * j + 2 + i] * up_scale, Rounding::kBf16);
+        float gate = to_bf16(totals[4 * j + i] * gate_scale);
+        float up = to_bf16(totals[4 * j + 2 + i] * up_scale);
         gate = gate > args.limit ? args.limit : gate;
         up = up > args.limit ? args.limit : up < -args.limit ? -args.limit : up;
         // Two units in f32's last place off at most, far below the rounding to bf16.
         const float silu = __fdividef(gate, 1.0f + __expf(-gate));
-        totals[4 * j + i] = round_as(weight * silu * up, Rounding::kBf16);
+        totals[4 * j + i] = to_bf16(weight * silu * up);
         std::uint32_t magnitude = __float_as_uint(totals[4 * j + i]) & 0x7fffffff;
         for (int step = 4; step < kWarp; step *= 2) {
           magnitude = max(magnitude, __shfl_xor_sync(0xffffffff, magnitude, step));
@@ -404,8 +415,9 @@ struct Consumer {
   template <int kN, bool kIsFp8>
   __device__ __forceinline__ void run_piece(int phase, const Piece& piece) {
     const int group = lane / 4;
-    const WarpUnits units = phase == 0 ? WarpUnits{0, warp, 1, warp}
-                                       : WarpUnits{warp / 4, warp % 4 * 2, warp / 4, warp % 4 * 2 + 1};
+    const WarpUnits units = phase == 0
+                                ? WarpUnits{0, warp, 1, warp}
+                                : WarpUnits{warp / 4, warp % 4 * 2, warp / 4, warp % 4 * 2 + 1};
     const WeightView& low_view = (phase == 0 ? args.w1 : args.w2)[piece.rows.weight];
     const WeightView& high_view = (phase == 0 ? args.w3 : args.w2)[piece.rows.weight];
     const int low_row = piece.item * kDepth +
@@ -443,7 +455,7 @@ struct Consumer {
     }
   }
 
-  __device__ void run() {
+  __device__ __forceinline__ void run() {
     for (int phase = 0; phase < 2; ++phase) {
       Pieces pieces(args, phase);
       for (Piece piece; pieces.next(piece);) {
@@ -472,7 +484,17 @@ struct Consumer {
             continue;
           }
         }
-        if constexpr (kMaxRows > 64) run_columns<128>(phase, piece);
+        if constexpr (kMaxRows > 64) {
+          if (n <= 80) {
+            run_columns<80>(phase, piece);
+          } else if (n <= 96) {
+            run_columns<96>(phase, piece);
+          } else if (n <= 112) {
+            run_columns<112>(phase, piece);
+          } else {
+            run_columns<128>(phase, piece);
+          }
+        }
       }
     }
   }
@@ -489,13 +511,14 @@ __global__ void __launch_bounds__(MixtureConfig<kMaxRows>::kThreads, 1)
   if (thread == 0) {
     for (int s = 0; s < Config::kStages; ++s) {
       init_barrier(&shared.full[s], 2);
-      init_barrier(&shared.empty[s], Config::kConsumerWarps);
+      init_barrier(&shared.empty[s], Config::kConsumerWarps * (Config::kSharesRows ? 2 : 1));
     }
     for (Barrier& barrier : shared.peer) init_barrier(&barrier, 1);
     publish_barriers();
   }
   if (thread < (kMaxShift + 1) * 8) {
-    const float value = e2m1_to_float(thread % 8) * exp2f(static_cast<float>(thread / 8 - kShiftBias));
+    const float value =
+        e2m1_to_float(thread % 8) * exp2f(static_cast<float>(thread / 8 - kShiftBias));
     reinterpret_cast<std::uint8_t*>(shared.expansion)[thread] =
         __nv_cvt_float_to_fp8(value, __NV_SATFINITE, __NV_E4M3);
   }
@@ -531,8 +554,8 @@ void launch(Device& device, const MixtureArgs& args) {
   PRECIS_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   const int n_blocks = device.n_multiprocessors / Config::kCluster * Config::kCluster;
-  launch_overlapping(device, kernel, dim3(static_cast<unsigned>(n_blocks)), Config::kThreads, kBytes,
-                     Config::kCluster, args);
+  launch_overlapping(device, kernel, dim3(static_cast<unsigned>(n_blocks)), Config::kThreads,
+                     kBytes, Config::kCluster, args);
 }
 
 }  // namespace

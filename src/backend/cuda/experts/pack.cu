@@ -43,14 +43,15 @@ __global__ void pack_groups(const std::uint8_t* codes, const std::uint8_t* scale
   const auto group = static_cast<int>(i % n_groups);
   const uint4 words = reinterpret_cast<const uint4*>(codes)[i];
   std::uint8_t* block =
-      blocks + (static_cast<std::int64_t>(row / kBlockRows) * (n_groups / 4) + group / 4) * kBlockBytes;
+      blocks +
+      (static_cast<std::int64_t>(row / kBlockRows) * (n_groups / 4) + group / 4) * kBlockBytes;
   const int unit = row % kBlockRows / kUnitRows;
   const int lane = row % kUnitRows * 4 + group % 4;
-  *reinterpret_cast<uint4*>(block + unit * kUnitBytes + lane * 16) =
-      make_uint4(packed_signs(words.x), packed_signs(words.y), packed_signs(words.z),
-                 packed_signs(words.w));
+  *reinterpret_cast<uint4*>(block + unit * kUnitBytes + lane * 16) = make_uint4(
+      packed_signs(words.x), packed_signs(words.y), packed_signs(words.z), packed_signs(words.w));
   const int shift = max(0, kMaxShift + scales[i] - row_scales[row]);  // 0 for groups of zeros
-  block[kBlockCodeBytes + unit * kWarp + lane] = static_cast<std::uint8_t>(8 * min(shift, kMaxShift));
+  block[kBlockCodeBytes + unit * kWarp + lane] =
+      static_cast<std::uint8_t>(8 * min(shift, kMaxShift));
 }
 
 unsigned blocks_for(std::int64_t n_threads) {
@@ -82,8 +83,8 @@ bool pack_fp4(Device& device, const WeightSource& source, const std::uint8_t* co
       codes, scales, n_out, n_in, row_scales, blocks);
   PRECIS_CUDA_LAUNCHED();
   int n_misfits = 0;
-  PRECIS_CUDA_CHECK(cudaMemcpyAsync(&n_misfits, misfits, sizeof(int), cudaMemcpyDeviceToHost,
-                                    device.stream));
+  PRECIS_CUDA_CHECK(
+      cudaMemcpyAsync(&n_misfits, misfits, sizeof(int), cudaMemcpyDeviceToHost, device.stream));
   PRECIS_CUDA_CHECK(cudaStreamSynchronize(device.stream));
   return n_misfits == 0;
 }

@@ -1,10 +1,9 @@
-#include "backend/cuda/experts/rows.h"
-
 #include <algorithm>
 
 #include <cuda_bf16.h>
 
 #include "backend/cuda/experts/launch.h"
+#include "backend/cuda/experts/rows.h"
 #include "backend/cuda/numbers.cuh"
 #include "base/check.h"
 
@@ -144,8 +143,7 @@ __global__ void __launch_bounds__(kAddThreads)
   const std::int64_t at = i % per_row;
   float sums[kAddEach] = {};
   for (int a = 0; a <= plan.n_active; ++a) {
-    const std::int64_t row =
-        a == plan.n_active ? token : plan.place[token * plan.n_active + a];
+    const std::int64_t row = a == plan.n_active ? token : plan.place[token * plan.n_active + a];
     const uint4 words = outputs[row * per_row + at];
     const std::uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
@@ -191,7 +189,8 @@ QuantisedRows quantise_rows(Device& device, const ExpertsArgs& args, const RowPl
       device.workspace.take<float>(static_cast<std::int64_t>(plan.max_rows) * rows.n_blocks);
   const dim3 grid(static_cast<unsigned>(args.x.rows),
                   static_cast<unsigned>((rows.n_blocks + kQuantiseWarps - 1) / kQuantiseWarps));
-  launch_overlapping(device, quantise_kernel, grid, kQuantiseWarps * kWarp, 0, 1, args.x, plan, rows);
+  launch_overlapping(device, quantise_kernel, grid, kQuantiseWarps * kWarp, 0, 1, args.x, plan,
+                     rows);
   return rows;
 }
 

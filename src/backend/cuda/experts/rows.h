@@ -21,11 +21,11 @@ struct RowTile {
 
 /// All of it in device memory.
 struct RowPlan {
-  RowTile* tiles = nullptr;        // those of the shared expert first
-  int* n_routed_tiles = nullptr;   // behind them
-  int* finished = nullptr;         // [tiles] 0; parts of a tile's hidden rows that are written
-  std::int32_t* place = nullptr;   // [T, A] row of a pair; token t's row for the shared expert is t
-  float* row_weight = nullptr;     // [rows]
+  RowTile* tiles = nullptr;       // those of the shared expert first
+  int* n_routed_tiles = nullptr;  // behind them
+  int* finished = nullptr;        // [tiles] 0; parts of a tile's hidden rows that are written
+  std::int32_t* place = nullptr;  // [T, A] row of a pair; token t's row for the shared expert is t
+  float* row_weight = nullptr;    // [rows]
   int n_shared_tiles = 0;
   int max_rows = 0;
   int n_active = 0;

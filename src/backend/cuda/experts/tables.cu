@@ -1,8 +1,7 @@
-#include "backend/cuda/experts/tables.h"
-
 #include <algorithm>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/experts/tables.h"
 
 namespace precis::cuda {
 namespace {
