@@ -126,7 +126,8 @@ class CudaBackend final : public Backend {
     Buffer blocks = allocate(cuda::packed_bytes(source));
     Buffer row_scales = allocate(static_cast<std::size_t>(source.n_out));
     const std::uint8_t* codes = stage(source.codes, source.drawn_codes, source.code_bytes());
-    const std::uint8_t* scales = stage(source.scales, source.drawn_scales, cuda::scale_bytes(source));
+    const std::uint8_t* scales =
+        stage(source.scales, source.drawn_scales, cuda::scale_bytes(source));
     if (!cuda::pack_fp4(device, source, codes, scales, blocks.as<std::uint8_t>(),
                         row_scales.as<std::uint8_t>())) {
       return nullptr;
