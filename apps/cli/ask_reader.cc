@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/format.h"
+
 namespace precis::cli {
 namespace {
 
@@ -96,7 +98,7 @@ Result<Answer> DocumentReader::ask(std::string_view question, const GenerateOpti
   answer.finish = generated.finish;
   answer.passages = find_passages(document_, mass, ratio, kMaxPassages);
   answer.n_prompt_tokens = static_cast<std::int64_t>(prompt.size() - prefix_.size());
-  answer.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  answer.seconds = seconds_since(start);
   return answer;
 }
 

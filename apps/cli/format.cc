@@ -42,6 +42,10 @@ std::string format_bytes(std::int64_t n_bytes) {
   return fmt::format("{:.{}f} {}", value, n_decimals, kUnits[unit]);
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 std::string format_seconds(double seconds) {
   if (seconds < 10) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<std::int64_t>(seconds + 0.5);

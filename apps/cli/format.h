@@ -1,6 +1,7 @@
 // Numbers and tables as people read them.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -18,6 +19,9 @@ std::string format_bytes(std::int64_t n_bytes);
 
 /// "0.8 s", "12 s", "3 min 05 s"
 std::string format_seconds(double seconds);
+
+/// Seconds from `start` to now.
+double seconds_since(std::chrono::steady_clock::time_point start);
 
 /// Tokens per second; 0 where no time has passed.
 double tokens_per_second(std::int64_t n_tokens, double seconds);

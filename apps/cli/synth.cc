@@ -69,10 +69,6 @@ void print_summary(const SyntheticSummary& summary, double seconds, const std::s
              static_cast<double>(summary.n_bytes) / 1e9 / std::max(seconds, 1e-9));
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 Result<int> make_in_memory(const SynthFlags& flags, EngineOptions options) {
   options.max_tokens = kTokens;
   show_plan_before_load(options, flags.output.progress());

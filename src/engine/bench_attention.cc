@@ -1,6 +1,5 @@
 // One layer of each attention under a clock: runs by lineage/, costs and bounds by ops/cost.h.
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <memory>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "precis/lineage.h"
 
 #include "backend/registry.h"
+#include "base/clock.h"
 #include "base/threads.h"
 #include "engine/bench_machine.h"
 #include "engine/bench_timed.h"
@@ -19,7 +19,6 @@
 namespace precis {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Source = AttentionFigure::Source;
 
 // A median of several runs where they are short; the first, which warms up, counts only where it
@@ -120,7 +119,7 @@ AttentionFigure AttentionBencher::new_figure(const std::string& kind, std::int64
 double AttentionBencher::time_once(AttentionLayer& layer, AttentionFigure& figure) {
   const Clock::time_point start = Clock::now();
   layer.run(backend_);
-  const double wall_s = std::chrono::duration<double>(Clock::now() - start).count();
+  const double wall_s = seconds_since(start);
   const TimedBackend::Taken taken = backend_.take();
   figure.flop = figure.bytes = figure.bound_s = 0;
   for (const OpProfile& op : taken.ops) {

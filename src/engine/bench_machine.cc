@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -13,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/cpu/peak.h"
+#include "base/clock.h"
 #include "base/env.h"
 #include "base/file.h"
 #include "base/threads.h"
@@ -21,7 +21,6 @@
 namespace precis {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
 constexpr int kRepeats = 7;
@@ -36,7 +35,7 @@ template <typename Run>
 double seconds_of(const Run& run) {
   const Clock::time_point start = Clock::now();
   run();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return seconds_since(start);
 }
 
 // The most of several runs: whatever else the machine does only ever slows a run down.

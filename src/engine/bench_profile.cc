@@ -1,13 +1,13 @@
 // Where the time of a step goes: the model on a backend that times every operation.
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include "precis/bench.h"
 
+#include "base/clock.h"
 #include "base/threads.h"
 #include "engine/bench_prompt.h"
 #include "engine/bench_timed.h"
@@ -18,8 +18,6 @@
 
 namespace precis {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 void add(Profile& sum, const Profile& part) {
   sum.n_tokens += part.n_tokens;
@@ -60,7 +58,7 @@ class TimedRun {
     const std::array<SequenceStep, 1> sequences{{{&cache_, ids}}};
     model_.forward(sequences);
     model_.logits(n - 1, 1);
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = seconds_since(start);
     TimedBackend::Taken taken = timed_.take();
     return {n, seconds - taken.bookkeeping_s, std::move(taken.ops)};
   }

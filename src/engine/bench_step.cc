@@ -4,13 +4,13 @@
 // one, so that the last token of the steps is the frontier's.  Nothing is measured twice and the
 // session never goes back.
 #include <algorithm>
-#include <chrono>
 
 #include <fmt/format.h>
 
 #include "precis/bench.h"
 #include "precis/host.h"
 
+#include "base/clock.h"
 #include "engine/bench_prompt.h"
 #include "engine/engine_impl.h"
 #include "engine/model_source.h"
@@ -18,12 +18,6 @@
 
 namespace precis {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 Result<void> check_options(const StepBenchOptions& options, std::int64_t max_positions) {
   PRECIS_TRY(check_bench_counts(options.decode_steps, options.prefill_chunks));

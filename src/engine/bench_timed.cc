@@ -6,12 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "engine/bench_machine.h"
 
 namespace precis {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 const char* format_name(WeightFormat format) {
   switch (format) {
@@ -69,7 +68,7 @@ void TimedBackend::timed(const std::string& label, const Args& args, const Call&
   profile.flop += needed.flop.total();
   profile.bytes += needed.bytes;
   if (peak_) profile.bound_s += bound_s(needed, peak_(needed.bytes));
-  bookkeeping_s_ += std::chrono::duration<double>(Clock::now() - end).count();
+  bookkeeping_s_ += seconds_since(end);
 }
 
 TimedBackend::Taken TimedBackend::take() {

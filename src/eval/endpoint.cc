@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/env.h"
 #include "eval/frame.h"
 #include "eval/http.h"
@@ -17,7 +18,6 @@ namespace precis {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr double kLongestWaitSeconds = 60;
@@ -105,7 +105,7 @@ class EndpointSubject : public EvalSubject {
       const std::string body = request_body(options_, form_, prompt, prompt.questions[i]);
       const Clock::time_point start = Clock::now();
       auto reply = ask(body, go_on);
-      const double seconds = Seconds(Clock::now() - start).count();
+      const double seconds = seconds_since(start);
       {
         const std::lock_guard lock(mutex_);
         busy_seconds_ += seconds;

@@ -1,6 +1,5 @@
 // Answers by an engine: the context is read once, and every question starts from its end.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 
@@ -8,12 +7,11 @@
 
 #include "precis/generate.h"
 
+#include "base/clock.h"
 #include "eval/frame.h"
 
 namespace precis {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Longest distance between two targets that single steps bridge faster than a sync, which also
 // saves a point to go back to.
@@ -146,7 +144,7 @@ class LocalSubject : public EvalSubject {
     ~Busy() { seconds_ += elapsed(); }
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
-    double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+    double elapsed() const { return seconds_since(start_); }
 
    private:
     double& seconds_;

@@ -1,7 +1,6 @@
 // The evaluation loop: which prompts are still to be asked, asking them, keeping what came.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -11,18 +10,13 @@
 #include <fmt/ranges.h>
 #include <xxhash.h>
 
+#include "base/clock.h"
 #include "eval/results_file.h"
 #include "eval/score.h"
 #include "eval/tasks/task.h"
 
 namespace precis {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // One prompt to make and ask, and which of its questions lack a record.
 struct WorkItem {
