@@ -1,14 +1,35 @@
 #include "precis/host.h"
 
 #include <fstream>
+#include <initializer_list>
 #include <limits>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "backend/cpu/dispatch.h"
 #include "backend/registry.h"
 #include "base/threads.h"
 
 namespace precis {
+namespace {
+
+// Bytes of the named fields of a file whose lines are such as "VmRSS:  1234 kB"; a size stays as it
+// is where the field, or the file, is not there.
+void read_sizes(const char* path,
+                std::initializer_list<std::pair<std::string_view, std::int64_t*>> sizes) {
+  std::ifstream file(path);
+  std::string field;
+  while (file >> field) {
+    for (const auto& [name, bytes] : sizes) {
+      std::int64_t kib = 0;
+      if (field == name && file >> kib) *bytes = kib * 1024;
+    }
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+}
+
+}  // namespace
 
 int available_processors() {
   return n_available_processors();
@@ -30,26 +51,15 @@ Result<std::vector<DeviceInfo>> list_devices() {
 }
 
 std::int64_t available_memory() {
-  std::ifstream status("/proc/meminfo");
-  std::string field;
-  while (status >> field) {
-    std::int64_t kib = 0;
-    if (field == "MemAvailable:" && status >> kib) return kib * 1024;
-    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return std::numeric_limits<std::int64_t>::max();
+  std::int64_t bytes = std::numeric_limits<std::int64_t>::max();
+  read_sizes("/proc/meminfo", {{"MemAvailable:", &bytes}});
+  return bytes;
 }
 
 ProcessMemory process_memory() {
   ProcessMemory memory;
-  std::ifstream status("/proc/self/status");
-  std::string field;
-  while (status >> field) {
-    std::int64_t kib = 0;
-    if (field == "VmHWM:" && status >> kib) memory.peak_resident_bytes = kib * 1024;
-    if (field == "VmRSS:" && status >> kib) memory.resident_bytes = kib * 1024;
-    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
+  read_sizes("/proc/self/status",
+             {{"VmHWM:", &memory.peak_resident_bytes}, {"VmRSS:", &memory.resident_bytes}});
   return memory;
 }
 
