@@ -92,10 +92,12 @@ std::string name_of(const std::string& shape, const json& full, const json& cut)
   return name;
 }
 
-SyntheticSummary summary_of(const Shape& shape, const std::string& name, const ModelConfig& config,
-                            const SyntheticTensors& tensors) {
+Result<SyntheticSummary> summarise(const Shape& shape, const SyntheticModel& synthetic) {
+  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config,
+                          parse_config(shape.cut.dump(), synthetic.shape));
+  const SyntheticTensors tensors(config, SyntheticDtypes::kRelease, synthetic.seed);
   SyntheticSummary summary;
-  summary.name = name_of(name, shape.full, shape.cut);
+  summary.name = name_of(synthetic.shape, shape.full, shape.cut);
   summary.n_layers = config.n_layers();
   summary.n_experts = config.n_experts;
   summary.n_tensors = std::ssize(tensors.tensors());
@@ -136,10 +138,7 @@ std::string model_name(const EngineOptions& options, const ModelConfig& config) 
 Result<SyntheticSummary> summarise_synthetic(const SyntheticModel& synthetic,
                                              const std::filesystem::path& model) {
   PRECIS_ASSIGN_OR_RETURN(const Shape shape, synthetic_shape(synthetic, model));
-  PRECIS_ASSIGN_OR_RETURN(const ModelConfig config,
-                          parse_config(shape.cut.dump(), synthetic.shape));
-  const SyntheticTensors tensors(config, SyntheticDtypes::kRelease, synthetic.seed);
-  return summary_of(shape, synthetic.shape, config, tensors);
+  return summarise(shape, synthetic);
 }
 
 Result<SyntheticSummary> write_synthetic(const SyntheticModel& synthetic,
@@ -147,7 +146,7 @@ Result<SyntheticSummary> write_synthetic(const SyntheticModel& synthetic,
                                          const std::filesystem::path& dir,
                                          const WriteProgressFn& progress) {
   PRECIS_ASSIGN_OR_RETURN(const Shape shape, synthetic_shape(synthetic, model));
-  PRECIS_ASSIGN_OR_RETURN(const SyntheticSummary summary, summarise_synthetic(synthetic, model));
+  PRECIS_ASSIGN_OR_RETURN(const SyntheticSummary summary, summarise(shape, synthetic));
   SyntheticFiles files;
   files.config_json = shape.cut.dump(2) + "\n";
   files.seed = synthetic.seed;
