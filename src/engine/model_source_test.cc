@@ -9,13 +9,10 @@
 
 #include "precis/inspect.h"
 
-#include "backend/registry.h"
 #include "base/rng.h"
 #include "checkpoint/safetensors.h"
-#include "kv/kv_cache.h"
-#include "kv/page_pool.h"
-#include "model/model.h"
 #include "model/model_test_util.h"
+#include "model/one_sequence_test_util.h"
 
 namespace precis {
 namespace {
@@ -71,30 +68,12 @@ TEST(SyntheticModel, InMemoryIsTheOneOnDisk) {
   EXPECT_NE(reseeded.logits, in_memory.logits);
 }
 
-// A model on one backend with one sequence.
-struct Loaded {
-  ThreadPool threads{2};
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<StepRows> step_rows;
-  std::unique_ptr<PagePool> pages;
-  std::unique_ptr<KvCache> cache;
-};
-
-std::unique_ptr<Loaded> load(const EngineOptions& options) {
-  auto loaded = std::make_unique<Loaded>();
-  loaded->backend = std::move(make_backend(options.backend, loaded->threads)).value();
+std::unique_ptr<OneSequence> load(const EngineOptions& options) {
+  ThreadPool threads(2);
   const ModelConfig config = std::move(model_config(options)).value();
-  const auto source = std::move(open_tensors(options, config, loaded->threads)).value();
-  auto tensors = std::move(load_tensors(config, *source, *loaded->backend)).value();
-  loaded->model = std::make_unique<Model>(config, std::move(tensors), *loaded->backend,
-                                          Rounding::kNone, kTokens);
-  const KvSpec spec = loaded->model->kv_spec();
-  loaded->step_rows = std::make_unique<StepRows>(*loaded->backend, spec, kTokens);
-  loaded->pages = std::make_unique<PagePool>(*loaded->backend, make_kv_layout(spec).page_bytes);
-  loaded->cache = std::make_unique<KvCache>(*loaded->backend, spec, *loaded->pages,
-                                            *loaded->step_rows, kTokens);
-  return loaded;
+  const auto source = std::move(open_tensors(options, config, threads)).value();
+  return std::make_unique<OneSequence>(config, *source, options.backend, Rounding::kNone, kTokens,
+                                       kTokens);
 }
 
 TEST(SyntheticModel, CpuSelectsWhatRefSelectsAndNumbersStaySensible) {
@@ -113,16 +92,16 @@ TEST(SyntheticModel, CpuSelectsWhatRefSelectsAndNumbersStaySensible) {
       }
     }};
   };
-  for (Loaded* side : {ref.get(), cpu.get()}) {
-    side->cache->reserve(kTokens);
-    const std::array<SequenceStep, 1> step{{{side->cache.get(), tokens}}};
-    side->model->begin_step(step);
-    side->model->embed();
+  for (OneSequence* side : {ref.get(), cpu.get()}) {
+    side->cache.reserve(kTokens);
+    const std::array<SequenceStep, 1> step{{{&side->cache, tokens}}};
+    side->model.begin_step(step);
+    side->model.embed();
   }
-  for (int layer = 0; layer < ref->model->config().n_layers(); ++layer) {
-    ref->model->run_layer(layer, observer(selected[0]));
-    cpu->model->run_layer(layer, observer(selected[1]));
-    const Cube<float> streams = ref->model->streams();
+  for (int layer = 0; layer < ref->model.config().n_layers(); ++layer) {
+    ref->model.run_layer(layer, observer(selected[0]));
+    cpu->model.run_layer(layer, observer(selected[1]));
+    const Cube<float> streams = ref->model.streams();
     const std::int64_t n = kTokens * streams.planes * streams.cols;
     double sum_of_squares = 0;
     for (std::int64_t i = 0; i < n; ++i) sum_of_squares += std::pow(streams.data[i], 2);
@@ -130,7 +109,7 @@ TEST(SyntheticModel, CpuSelectsWhatRefSelectsAndNumbersStaySensible) {
     EXPECT_GT(rms, 0.1) << "layer " << layer;
     EXPECT_LT(rms, 100) << "layer " << layer;
     // Each layer starts from the same bits: a selection answers for itself alone.
-    std::copy_n(streams.data, n, cpu->model->streams().data);
+    std::copy_n(streams.data, n, cpu->model.streams().data);
   }
   ASSERT_FALSE(selected[0].empty());
   EXPECT_EQ(selected[0], selected[1]);

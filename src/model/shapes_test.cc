@@ -8,10 +8,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "backend/registry.h"
-#include "base/threads.h"
 #include "checkpoint/safetensors.h"
-#include "model/model.h"
+#include "model/one_sequence_test_util.h"
 #include "model/small_config_test_util.h"
 #include "model/synthetic.h"
 
@@ -45,31 +43,12 @@ constexpr std::array<Shape, 6> kShapes{{
      SyntheticDtypes::kRelease},
 }};
 
-struct Loaded {
-  ThreadPool threads{2};
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<StepRows> step_rows;
-  std::unique_ptr<PagePool> pool;
-  std::unique_ptr<KvCache> cache;
-};
-
-std::unique_ptr<Loaded> load(const std::filesystem::path& dir, const char* backend_name) {
+std::unique_ptr<OneSequence> load(const std::filesystem::path& dir, const char* backend_name) {
   constexpr int kMaxStep = 64;
-  auto loaded = std::make_unique<Loaded>();
-  loaded->backend = std::move(make_backend(backend_name, loaded->threads)).value();
-  ModelConfig config = load_config(dir).value();
+  const ModelConfig config = load_config(dir).value();
   const Checkpoint checkpoint = std::move(Checkpoint::open(dir)).value();
-  auto tensors = load_tensors(config, checkpoint, *loaded->backend);
-  EXPECT_TRUE(tensors.ok()) << (tensors.ok() ? "" : tensors.error().message);
-  loaded->model = std::make_unique<Model>(config, std::move(*tensors), *loaded->backend,
-                                          Rounding::kNone, kMaxStep);
-  const KvSpec spec = loaded->model->kv_spec();
-  loaded->step_rows = std::make_unique<StepRows>(*loaded->backend, spec, kMaxStep);
-  loaded->pool = std::make_unique<PagePool>(*loaded->backend, make_kv_layout(spec).page_bytes);
-  loaded->cache =
-      std::make_unique<KvCache>(*loaded->backend, spec, *loaded->pool, *loaded->step_rows, 4096);
-  return loaded;
+  return std::make_unique<OneSequence>(config, checkpoint, backend_name, Rounding::kNone, kMaxStep,
+                                       4096);
 }
 
 double relative_error(std::span<const float> got, std::span<const float> want) {
@@ -96,31 +75,31 @@ TEST(Shapes, EveryLayerEqualsRefOnTheSameInput) {
 
     const std::int64_t width = std::int64_t{shape.config.streams} * shape.config.hidden;
     std::vector<std::vector<double>> errors(
-        static_cast<std::size_t>(ref->model->config().n_layers()));
+        static_cast<std::size_t>(ref->model.config().n_layers()));
     std::int64_t at = 0;
     for (const std::int64_t n : {1, 2, 17, 64, 64, 3, 64, 1, 1, 40}) {
       std::vector<std::int32_t> ids;
       for (std::int64_t i = 0; i < n; ++i)
         ids.push_back(static_cast<std::int32_t>((at + i) * 7 % 64));
-      for (Loaded* side : {ref.get(), cpu.get()}) {
-        side->cache->reserve(n);
-        const std::array<SequenceStep, 1> step{{{side->cache.get(), ids}}};
-        side->model->begin_step(step);
-        side->model->embed();
+      for (OneSequence* side : {ref.get(), cpu.get()}) {
+        side->cache.reserve(n);
+        const std::array<SequenceStep, 1> step{{{&side->cache, ids}}};
+        side->model.begin_step(step);
+        side->model.embed();
       }
-      for (int layer = 0; layer < ref->model->config().n_layers(); ++layer) {
-        ref->model->run_layer(layer, {});
-        cpu->model->run_layer(layer, {});
+      for (int layer = 0; layer < ref->model.config().n_layers(); ++layer) {
+        ref->model.run_layer(layer, {});
+        cpu->model.run_layer(layer, {});
         const auto count = static_cast<std::size_t>(n * width);
         for (std::int64_t t = 0; t < n; ++t) {
           errors[static_cast<std::size_t>(layer)].push_back(relative_error(
-              {cpu->model->streams().data + t * width, static_cast<std::size_t>(width)},
-              {ref->model->streams().data + t * width, static_cast<std::size_t>(width)}));
+              {cpu->model.streams().data + t * width, static_cast<std::size_t>(width)},
+              {ref->model.streams().data + t * width, static_cast<std::size_t>(width)}));
         }
-        std::copy_n(ref->model->streams().data, count, cpu->model->streams().data);
+        std::copy_n(ref->model.streams().data, count, cpu->model.streams().data);
       }
-      ref->model->end_step();
-      cpu->model->end_step();
+      ref->model.end_step();
+      cpu->model.end_step();
       at += n;
     }
     for (auto& layer : errors) {

@@ -9,10 +9,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "backend/registry.h"
-#include "base/threads.h"
 #include "checkpoint/safetensors.h"
-#include "model/model.h"
+#include "model/one_sequence_test_util.h"
 #include "model/small_config_test_util.h"
 #include "model/synthetic.h"
 #include "plan/v4_work.h"
@@ -26,47 +24,34 @@ constexpr std::int64_t kMaxTokens = 2048;
 // A loaded model whose backend counts.
 class Counted {
  public:
-  explicit Counted(const std::filesystem::path& dir) {
-    backend_ = std::move(make_backend("cpu", threads_)).value();
-    ModelConfig config = load_config(dir).value();
-    const Checkpoint checkpoint = std::move(Checkpoint::open(dir)).value();
-    ModelTensors tensors = std::move(load_tensors(config, checkpoint, *backend_)).value();
-    model_ = std::make_unique<Model>(std::move(config), std::move(tensors), *backend_,
-                                     Rounding::kBf16, kChunk);
-    const KvSpec spec = model_->kv_spec();
-    step_rows_ = std::make_unique<StepRows>(*backend_, spec, kChunk);
-    pool_ = std::make_unique<PagePool>(*backend_, make_kv_layout(spec).page_bytes);
-    cache_ = std::make_unique<KvCache>(*backend_, spec, *pool_, *step_rows_, kMaxTokens);
-    backend_->count_into(&counter_);
+  explicit Counted(const std::filesystem::path& dir)
+      : run_(load_config(dir).value(), std::move(Checkpoint::open(dir)).value(), "cpu",
+             Rounding::kBf16, kChunk, kMaxTokens) {
+    run_.backend->count_into(&counter_);
   }
 
-  const ModelConfig& config() const { return model_->config(); }
+  const ModelConfig& config() const { return run_.model.config(); }
 
   // Extends the sequence to `n_tokens` and gives what that was counted to cost.
   Cost extend_to(std::int64_t n_tokens) {
     counter_.reset();
-    while (cache_->n_tokens() < n_tokens) {
-      const std::int64_t n = std::min(kChunk, n_tokens - cache_->n_tokens());
+    while (run_.cache.n_tokens() < n_tokens) {
+      const std::int64_t n = std::min(kChunk, n_tokens - run_.cache.n_tokens());
       std::vector<std::int32_t> ids;
       for (std::int64_t i = 0; i < n; ++i) {
-        ids.push_back(static_cast<std::int32_t>((cache_->n_tokens() + i) * 7 % 64));
+        ids.push_back(static_cast<std::int32_t>((run_.cache.n_tokens() + i) * 7 % 64));
       }
-      cache_->reserve(n);
-      const std::array<SequenceStep, 1> step{{{cache_.get(), ids}}};
-      model_->forward(step);
-      if (cache_->n_tokens() == n_tokens) model_->logits(n - 1, 1);
+      run_.cache.reserve(n);
+      const std::array<SequenceStep, 1> step{{{&run_.cache, ids}}};
+      run_.model.forward(step);
+      if (run_.cache.n_tokens() == n_tokens) run_.model.logits(n - 1, 1);
     }
     return counter_.total();
   }
 
  private:
-  ThreadPool threads_{2};
-  std::unique_ptr<Backend> backend_;
-  OpCounter counter_;
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<StepRows> step_rows_;
-  std::unique_ptr<PagePool> pool_;
-  std::unique_ptr<KvCache> cache_;
+  OpCounter counter_;  // outlives the backend
+  OneSequence run_;
 };
 
 void expect_equal(const FlopCount& planned, const FlopCount& counted) {
