@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from training.data.tokenizer import Encoder, load_tokenizer
-from training.errors import TrainingError
+from training.errors import TrainingError, exit_code_of
 
 K = 1024
 
@@ -120,6 +120,16 @@ def length_of(text: str) -> int:
         raise argparse.ArgumentTypeError(f"want a length such as 32K, found {text}") from error
 
 
+def evaluate(args: argparse.Namespace) -> None:
+    args.out.mkdir(parents=True, exist_ok=True)
+    evaluation = Evaluation(args.precis, args.model, args.out)
+    for gate in GATES:
+        evaluation.gate(gate, args.up_to)
+    for novel in args.novel:
+        evaluation.novel(novel)
+    (args.out / "gates.md").write_text(evaluation.table(), encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Holds a checkpoint to the release gates.")
     parser.add_argument("model", type=pathlib.Path)
@@ -128,18 +138,7 @@ def main() -> int:
     parser.add_argument("--novel", type=pathlib.Path, action="append", default=[])
     parser.add_argument("--up-to", type=length_of, default=32 * K, help="longest context")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation(args.precis, args.model, args.out)
-    try:
-        for gate in GATES:
-            evaluation.gate(gate, args.up_to)
-        for novel in args.novel:
-            evaluation.novel(novel)
-    except TrainingError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    (args.out / "gates.md").write_text(evaluation.table(), encoding="utf-8")
-    return 0
+    return exit_code_of("evaluate", lambda: evaluate(args))
 
 
 if __name__ == "__main__":

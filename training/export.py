@@ -12,7 +12,7 @@ import torch
 
 from training.checkpoint.export import write_release
 from training.data.corpus import HELD_OUT
-from training.errors import TrainingError
+from training.errors import exit_code_of
 from training.model.config import load_config
 from training.model.network import Network
 from training.train.state import STATE, load_weights
@@ -38,12 +38,7 @@ def main() -> int:
     parser.add_argument("model", type=pathlib.Path, help="folder to write")
     parser.add_argument("--shape", type=pathlib.Path, default=HERE / "nano", help="config.json")
     args = parser.parse_args()
-    try:
-        export(args.run, args.data, args.shape, args.model)
-    except TrainingError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of("export", lambda: export(args.run, args.data, args.shape, args.model))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from training.errors import TrainingError
+from training.errors import TrainingError, exit_code_of
 from training.train.log import LOG, read_log
 
 LOSSES = {"text": "text", "answers": "answers", "index": "indexers", "mtp": "MTP block"}
@@ -53,12 +53,7 @@ def main() -> int:
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("picture", type=pathlib.Path, help="name ending in .png or .svg")
     args = parser.parse_args()
-    try:
-        draw(args.run, args.picture)
-    except TrainingError as error:
-        print(f"plot: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of("plot", lambda: draw(args.run, args.picture))
 
 
 if __name__ == "__main__":

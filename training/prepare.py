@@ -17,7 +17,7 @@ from training.data.sources import gather, load_sources
 from training.data.tokenizer import load_tokenizer, train_tokenizer
 from training.data.wordings import ask_program, load_wordings
 from training.data.words import count_words, key_words
-from training.errors import TrainingError
+from training.errors import exit_code_of
 from training.model.config import load_config
 
 SHAPE = pathlib.Path(__file__).parent / "nano"
@@ -61,12 +61,7 @@ def main() -> int:
     parser.add_argument("directory", type=pathlib.Path, help="where texts and the archive go")
     parser.add_argument("--precis", type=pathlib.Path, default=pathlib.Path("build/precis"))
     args = parser.parse_args()
-    try:
-        prepare(args.directory, args.precis)
-    except TrainingError as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of("prepare", lambda: prepare(args.directory, args.precis))
 
 
 if __name__ == "__main__":

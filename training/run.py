@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from training.data.batches import Batches
-from training.errors import TrainingError
+from training.errors import TrainingError, exit_code_of
 from training.export import export
 from training.model.config import ModelConfig, load_config
 from training.model.initial import initialise
@@ -104,12 +104,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop, saved, after these")
     parser.add_argument("--steps", type=int, help="stop, saved, before this step")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
-    try:
-        train(parser.parse_args())
-    except TrainingError as error:
-        print(f"run: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of("run", lambda: train(parser.parse_args()))
 
 
 if __name__ == "__main__":
