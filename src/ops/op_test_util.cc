@@ -42,6 +42,11 @@ void append_bytes(std::vector<std::uint8_t>& out, const T& value) {
 
 }  // namespace
 
+bool has_gpu() {
+  const std::vector<std::string> names = backend_names();
+  return std::find(names.begin(), names.end(), "cuda") != names.end();
+}
+
 void PrintTo(const BackendCase& which, std::ostream* out) {
   *out << which.name << which.isa;
 }

@@ -27,6 +27,8 @@ struct BackendCase {
   std::string isa;  // forced through PRECIS_FORCE_ISA; empty where the backend has only one
 };
 void PrintTo(const BackendCase& which, std::ostream* out);
+/// Whether "cuda" is one of this machine's backends.
+bool has_gpu();
 
 /// "ref", and each other backend once per instruction set of this processor.
 std::vector<BackendCase> backend_cases();

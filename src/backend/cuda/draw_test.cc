@@ -1,5 +1,4 @@
 // Weights that the device draws are those that the host draws, whichever memory they lie in.
-#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -55,8 +54,7 @@ std::vector<float> product(Backend& backend, const WeightSource& source,
 }
 
 TEST(DrawOnGpu, WeightsEqualThoseOfTheHostInEitherMemory) {
-  const auto names = backend_names();
-  if (std::find(names.begin(), names.end(), "cuda") == names.end()) GTEST_SKIP() << "no GPU";
+  if (!has_gpu()) GTEST_SKIP() << "no GPU";
   ThreadPool threads(1);
   const auto backend = make_uploading_backend(std::move(make_backend("cuda", threads)).value());
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16,

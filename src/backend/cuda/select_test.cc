@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/registry.h"
 #include "base/rng.h"
 #include "ops/op_test_util.h"
 
@@ -44,8 +43,7 @@ struct Shape {
 class SelectOnGpu : public testing::TestWithParam<Rounding> {
  protected:
   void SetUp() override {
-    const auto names = backend_names();
-    if (std::find(names.begin(), names.end(), "cuda") == names.end()) GTEST_SKIP() << "no GPU";
+    if (!has_gpu()) GTEST_SKIP() << "no GPU";
     cuda_ = std::make_unique<TestBackend>(BackendCase{"cuda", ""});
   }
 

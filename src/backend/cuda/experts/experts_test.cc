@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/registry.h"
 #include "base/rng.h"
 #include "ops/op_test_util.h"
 
@@ -61,8 +60,7 @@ struct Mixture {
 class ExpertsOnGpu : public testing::Test {
  protected:
   void SetUp() override {
-    const auto names = backend_names();
-    if (std::find(names.begin(), names.end(), "cuda") == names.end()) GTEST_SKIP() << "no GPU";
+    if (!has_gpu()) GTEST_SKIP() << "no GPU";
   }
 };
 
