@@ -269,8 +269,8 @@ __device__ inline void multiply_tiles(typename Type::Sum (&d)[kN / 2], std::uint
 #undef PRECIS_SIZES
 }
 
-/// As multiply_tiles (and N = 80, 96 and 112 too), with A in registers: a_words[2·p + h] of a thread holds the four bytes of row
-/// 16·(t / 32) + l / 4 + 8·h at 16·p + 4·(l % 4).
+/// As multiply_tiles, with A in registers: a_words[2·p + h] of a thread holds the four bytes of row
+/// 16·(t / 32) + l / 4 + 8·h at 16·p + 4·(l % 4).  N may be 80, 96 and 112 too.
 template <typename Type, int kN>
 __device__ inline void multiply_registers(typename Type::Sum (&d)[kN / 2],
                                           const std::uint32_t (&a_words)[4], std::uint64_t b_tile,

@@ -35,6 +35,27 @@ void launch_general_select(Device& device, const SelectCall& call, int row_group
 /// Gives `call` the memory in which n_splits blocks of each of n_groups groups of tokens meet.
 void prepare_meeting(Device& device, SelectCall& call, int n_splits, int n_groups);
 
+/// Writes the selection of a block's tokens first_token … + n_tokens − 1 from their lists, and from
+/// those of the blocks that share the tokens.  By the whole block, after a barrier; `histogram` and
+/// `scratch` as write_best and write_best_of_all want them.
+template <int kThreads, int kMaxTokens, typename ListOf, typename StepsOf>
+__device__ void write_selection(const SelectCall& c, std::int64_t first_token, int n_tokens,
+                                const ListOf& list_of, const StepsOf& first_steps, int* histogram,
+                                std::byte* scratch) {
+  if (gridDim.x == 1) {
+    const auto k = static_cast<int>(c.out.cols);
+    for (int i = 0; i < n_tokens; ++i) {
+      write_best<kThreads>(list_of(i), k, histogram,
+                           c.out.data + (first_token + i) * c.out.stride);
+    }
+    return;
+  }
+  Meeting meeting = c.meeting;
+  meeting.arrived += blockIdx.y;
+  write_best_of_all<kThreads, kMaxTokens>(meeting, static_cast<int>(blockIdx.x), first_token,
+                                          n_tokens, list_of, first_steps, scratch, c.out);
+}
+
 /// The bytes of the eight magnitudes, and of their negatives.
 struct ByteTable {
   std::uint32_t positive[2];

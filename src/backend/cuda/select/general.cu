@@ -242,18 +242,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 
   const auto list_of = [&](int i) { return layout.list(shared, i); };
-  if (gridDim.x == 1) {
-    for (int i = 0; i < n_tokens; ++i) {
-      std::int32_t* out = c.out.data + (first_token + i) * c.out.stride;
-      write_best<kThreads>(list_of(i), k, histogram, out);
-    }
-    return;
-  }
-  Meeting meeting = c.meeting;
-  meeting.arrived += blockIdx.y;
-  write_best_of_all<kThreads, kMaxTokens>(
-      meeting, static_cast<int>(blockIdx.x), first_token, n_tokens, list_of,
-      [](int) { return Steps::all(); }, shared + layout.scratch_at(), c.out);
+  write_selection<kThreads, kMaxTokens>(
+      c, first_token, n_tokens, list_of, [](int) { return Steps::all(); }, histogram,
+      shared + layout.scratch_at());
 }
 
 template <int kGroups>

@@ -535,23 +535,14 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
   __syncthreads();
 
   const auto list_of = [&](int i) { return layout.list(shared, i); };
-  if (gridDim.x == 1) {
-    for (int i = 0; i < n_tokens; ++i) {
-      std::int32_t* out = c.out.data + (first_token + i) * c.out.stride;
-      write_best<kThreads>(list_of(i), k, histogram, out);
-    }
-    return;
-  }
   // 64 steps to a power of two, from below what one channel of the heaviest head can add.
   const auto steps_of = [&](int i) {
     const int exponent = min(max((queries.magnitude[i] >> 23) - 2, 1), 254 - 32);
     const Entry low = static_cast<Entry>(0x80000000u | static_cast<std::uint32_t>(exponent) << 23);
     return Steps{low << 32, 32 + 23 - 6, 0, ~Entry{0}, true};
   };
-  Meeting meeting = c.meeting;
-  meeting.arrived += blockIdx.y;
-  write_best_of_all<kThreads, kTokens>(meeting, static_cast<int>(blockIdx.x), first_token, n_tokens,
-                                       list_of, steps_of, shared + layout.scratch_at(), c.out);
+  write_selection<kThreads, kTokens>(c, first_token, n_tokens, list_of, steps_of, histogram,
+                                     shared + layout.scratch_at());
 }
 
 int round_up(int n, int unit) {
