@@ -126,7 +126,8 @@ Result<int> ask(const AskFlags& flags) {
                  fmt::format("{} is empty: want a text to read", request.document.string())};
   }
   PRECIS_TRY(require_utf8(text, request.document.string()));
-  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                          open_engine(flags.model, flags.output.progress()));
   PRECIS_TRY(validate(options.sampling, engine->info().vocab_size));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader,
                           DocumentReader::create(*engine, std::move(text)));

@@ -135,7 +135,8 @@ class ChatLoop {
 
 Result<int> chat(const ChatFlags& flags) {
   PRECIS_ASSIGN_OR_RETURN(GenerateOptions options, generate_options(flags.sampling));
-  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                          open_engine(flags.model, flags.output.progress()));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Conversation> conversation,
                           Conversation::create(*engine, std::move(options)));
   if (flags.think) conversation->set_thinking(ThinkingMode::kThinking);

@@ -188,7 +188,8 @@ Result<EvalRun> evaluate(const EvalFlags& flags, const EvalOptions& options, Eva
                             endpoint_subject(endpoint, options.form));
     return run_eval(options, tokenizer, *subject, flags.directory, progress, &timing);
   }
-  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                          open_engine(flags.model, flags.output.progress()));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<EvalSubject> subject,
                           local_subject(*engine, options.form));
   return run_eval(options, engine->tokenizer(), *subject, flags.directory, progress, &timing);

@@ -32,9 +32,11 @@ Result<std::pair<TokenId, float>> parse_bias(const std::string& text) {
 
 void show_device_plan(const DevicePlan& plan) {
   fmt::print(stderr,
-             "{}: {} layers, {} of {} routed experts in each: weights {}, cache of {} tokens {}\n",
+             "{}: {} layers, {} of {} routed experts in each: weights {}, cache of {} tokens {}, "
+             "steps {}: {} of {} free\n",
              plan.device, plan.n_layers, plan.n_experts - plan.n_host_experts, plan.n_experts,
-             format_bytes(plan.weights), short_size(plan.max_tokens), format_bytes(plan.cache));
+             format_bytes(plan.weights), short_size(plan.max_tokens), format_bytes(plan.cache),
+             format_bytes(plan.steps), format_bytes(plan.needed()), format_bytes(plan.free_bytes));
   if (plan.n_host_experts == 0) return;
   fmt::print(stderr, "pinned host memory: {} routed experts of each layer: {}\n",
              plan.n_host_experts, format_bytes(plan.host_weights));
@@ -81,6 +83,10 @@ void add_engine_flags(CLI::App& command, ModelFlags& flags) {
       .add_option("--experts-on-host", flags.host_experts,
                   "Routed experts of each layer that stay in pinned host memory (GPU)")
       ->type_name("N")
+      ->group(kModelGroup);
+  command
+      .add_flag("--direct", flags.direct,
+                "On a GPU, launch every kernel by itself instead of repeating recorded steps")
       ->group(kModelGroup);
   command.add_option("--chunk", flags.chunk, "Tokens of one prefill step (default 512)")
       ->type_name("TOKENS")
@@ -190,6 +196,7 @@ Result<EngineOptions> engine_options(const ModelFlags& flags) {
     options.synthetic = flags.synthetic;
     options.synthetic->shape = flags.synth;
   }
+  if (flags.direct) options.launch = StepLaunch::kDirect;
   if (!flags.context.empty()) {
     PRECIS_ASSIGN_OR_RETURN(options.max_tokens, parse_size("--ctx", flags.context));
     if (options.max_tokens == 0) {
@@ -209,8 +216,9 @@ void show_plan_before_load(EngineOptions& options, ProgressOutput progress) {
   if (progress == ProgressOutput::kShow) options.on_device_plan = show_device_plan;
 }
 
-Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags) {
-  PRECIS_ASSIGN_OR_RETURN(const EngineOptions options, engine_options(flags));
+Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags, ProgressOutput progress) {
+  PRECIS_ASSIGN_OR_RETURN(EngineOptions options, engine_options(flags));
+  show_plan_before_load(options, progress);
   return Engine::open(options);
 }
 

@@ -29,6 +29,7 @@ struct ModelFlags {
   int host_experts = 0;
   SyntheticModel synthetic;  // used where `synth` names its shape
   std::string synth;
+  bool direct = false;
 };
 
 struct OutputFlags {
@@ -75,7 +76,7 @@ Result<int> thread_count(std::optional<int> threads);
 Result<EngineOptions> engine_options(const ModelFlags& flags);
 /// Has Engine::open say on stderr what will lie where, before it loads anything on a device.
 void show_plan_before_load(EngineOptions& options, ProgressOutput progress);
-Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags);
+Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags, ProgressOutput progress);
 Result<GenerateOptions> generate_options(const SamplingFlags& flags);
 
 /// parse_size() that must also fit an int.

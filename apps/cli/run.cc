@@ -131,7 +131,8 @@ Result<int> generate_text(const RunFlags& flags) {
                  "the prompt is empty: want text as an argument, in --file, or on standard input"};
   }
   PRECIS_TRY(require_utf8(text, flags.file.empty() ? "the prompt" : flags.file));
-  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_engine(flags.model));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                          open_engine(flags.model, flags.output.progress()));
   PRECIS_TRY(validate(options.sampling, engine->info().vocab_size));
   PRECIS_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, prompt_tokens(flags, *engine, text));
   if (flags.stats) engine->count_operations();

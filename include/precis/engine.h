@@ -33,6 +33,12 @@ enum class ComputeMode : std::uint8_t {
 Result<ComputeMode> parse_compute_mode(std::string_view name);
 std::string_view compute_mode_name(ComputeMode mode);
 
+/// How a short step reaches a GPU; the bits are the same, and on a CPU it makes no difference.
+enum class StepLaunch : std::uint8_t {
+  kRepeated,  // a step like an earlier one is one launch of a CUDA graph
+  kDirect,    // every kernel is launched by itself
+};
+
 struct EngineOptions {
   std::filesystem::path model;   // checkpoint directory
   std::string backend = "auto";  // "auto", "cpu", "cuda" or "ref"
@@ -45,6 +51,7 @@ struct EngineOptions {
   // Of each layer's routed experts, the last this many stay in pinned host memory, where kernels
   // read them over the bus when a token needs them.
   int n_host_experts = 0;
+  StepLaunch launch = StepLaunch::kRepeated;
   // Called before anything is loaded, where the backend is a device with memory of its own.
   std::function<void(const DevicePlan&)> on_device_plan = {};
 };
@@ -88,7 +95,10 @@ class Engine {
   ///
   /// Errors    kNotFound — no checkpoint there; kCorrupt — a file or tensor is not what its
   ///           configuration says; kUnsupported — another model family or format;
-  ///           kInvalidArgument — an option out of range, an unknown backend
+  ///           kInvalidArgument — an option out of range, an unknown backend; kBudget — a device
+  ///           has not the memory for the weights, a step and one session: nothing was loaded, and
+  ///           the message names what would fit
+  /// Ensures   on a device, the memory of the weights, of steps and of one session is set aside
   /// Cost      reads every weight once
   static Result<std::unique_ptr<Engine>> open(const EngineOptions& options);
   ~Engine();
@@ -110,7 +120,7 @@ class Engine {
 
   /// An empty session that can hold max_tokens() tokens.  The engine must outlive it.
   ///
-  /// Errors    kBudget — the address space for its pages cannot be reserved
+  /// Errors    kBudget — a device has no memory for one session more
   Result<std::unique_ptr<Session>> new_session();
 
   struct Impl;

@@ -33,14 +33,20 @@ struct MemoryPlan {
 
 /// What lies where once a model is loaded on a device with memory of its own.
 struct DevicePlan {
-  std::string device;  // "cuda"
+  std::string device;  // "cuda:0 (NVIDIA H100 80GB HBM3)"
   int n_layers = 0;
   int n_experts = 0;              // routed, of each layer
   int n_host_experts = 0;         // of those, in host memory
   std::int64_t weights = 0;       // on the device
   std::int64_t host_weights = 0;  // pinned in host memory
+  std::int64_t expert_bytes = 0;  // of one routed expert of every layer
   std::int64_t max_tokens = 0;
   std::int64_t cache = 0;  // of one session of max_tokens
+  std::int64_t steps = 0;  // activations and workspace
+  std::int64_t free_bytes = 0;
+  std::int64_t total_bytes = 0;
+
+  std::int64_t needed() const { return weights + cache + steps; }
 };
 
 /// The same tokens under the attention that V4 came from, for comparison.

@@ -238,7 +238,13 @@ Result<AttentionBench> bench_attention(const AttentionBenchOptions& options,
                                        const MeasureFn& on_measure) {
   PRECIS_TRY(check_options(options));
   ThreadPool threads(options.n_threads > 0 ? options.n_threads : n_available_processors());
-  PRECIS_ASSIGN_OR_RETURN(const std::string name, timed_backend_name(options.backend));
+  if (options.backend == "cuda") {
+    return Error{
+        ErrorCode::kUnsupported,
+        "backend: want cpu or ref, as rows and queries are made in host memory, found cuda "
+        "(bench/gpu.sh measures attention there)"};
+  }
+  const std::string name = options.backend == "auto" ? "cpu" : options.backend;
   PRECIS_ASSIGN_OR_RETURN(std::unique_ptr<Backend> inner, make_backend(name, threads));
   TimedBackend backend(std::move(inner));
 

@@ -89,16 +89,19 @@ Result<StepProfile> profile_step(const ProfileOptions& options,
     return backend;
   };
   EngineOptions engine = options.engine;
-  PRECIS_ASSIGN_OR_RETURN(engine.backend, timed_backend_name(engine.backend));
+  engine.max_tokens = options.context;
   PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(engine, config, chunk_tokens, wrap));
   StepProfile profile;
   profile.context = options.context;
   profile.chunk_tokens = chunk_tokens;
   profile.isa = timed->isa();
   profile.n_threads = loaded.threads->n_threads();
-  PRECIS_ASSIGN_OR_RETURN(TimedBackend::PeakFn peaks,
-                          peaks_of(machine, profile.isa, profile.n_threads));
-  timed->judge_by(std::move(peaks));
+  // A machine's file knows the processor alone.
+  if (timed->host_readable()) {
+    PRECIS_ASSIGN_OR_RETURN(TimedBackend::PeakFn peaks,
+                            peaks_of(machine, profile.isa, profile.n_threads));
+    timed->judge_by(std::move(peaks));
+  }
 
   const std::vector<TokenId> prompt =
       random_prompt(options.seed, options.context, static_cast<int>(config.vocab_size));

@@ -58,9 +58,10 @@ template <typename Args, typename Call>
 void TimedBackend::timed(const std::string& label, const Args& args, const Call& call) {
   const Clock::time_point start = Clock::now();
   call();
+  if (!host_readable()) wait();
   const Clock::time_point end = Clock::now();
   const double seconds = std::chrono::duration<double>(end - start).count();
-  const Cost needed = cost(args);
+  const Cost needed = cost_of(args);
   OpProfile& profile = profiles_[label];
   profile.op = label;
   profile.n_calls += 1;
@@ -69,6 +70,41 @@ void TimedBackend::timed(const std::string& label, const Args& args, const Call&
   profile.bytes += needed.bytes;
   if (peak_) profile.bound_s += bound_s(needed, peak_(needed.bytes));
   bookkeeping_s_ += seconds_since(end);
+}
+
+void TimedBackend::wait() {
+  if (flag_.data() == nullptr) flag_ = inner_->allocate(1);
+  std::byte value;
+  inner_->copy_out({&value, 1}, flag_.data());
+}
+
+std::vector<std::int32_t> TimedBackend::on_host(const std::int32_t* data, std::size_t n) {
+  std::vector<std::int32_t> host(n);
+  inner_->copy_out(std::as_writable_bytes(std::span(host)),
+                   reinterpret_cast<const std::byte*>(data));
+  return host;
+}
+
+Cost TimedBackend::cost_of(const SelectArgs& args) {
+  SelectArgs readable = args;
+  const std::vector<std::int32_t> n_visible = on_host(args.n_visible.data(), args.n_visible.size());
+  readable.n_visible = n_visible;
+  return cost(readable);
+}
+
+Cost TimedBackend::cost_of(const AttendArgs& args) {
+  AttendArgs readable = args;
+  RowSelection& selection = readable.selection;
+  const Mat<const std::int32_t>& listed = args.selection.listed;
+  const std::size_t n_listed =
+      listed.empty() ? 0
+                     : static_cast<std::size_t>((listed.rows - 1) * listed.stride + listed.cols);
+  const std::vector<std::int32_t> n_first =
+      on_host(selection.n_first.data(), selection.n_first.size());
+  const std::vector<std::int32_t> rows = on_host(listed.data, n_listed);
+  selection.n_first = n_first;
+  if (n_listed > 0) selection.listed.data = rows.data();
+  return cost(readable);
 }
 
 TimedBackend::Taken TimedBackend::take() {

@@ -16,23 +16,11 @@
 
 namespace precis {
 
-/// The backend to be timed for a user's `name`: "auto" is the fastest whose memory the host reads.
-///
-/// Errors    kUnsupported — "cuda": its calls return before their work is done, and costs depend on
-///           selections in its memory
-inline Result<std::string> timed_backend_name(const std::string& name) {
-  if (name == "cuda") {
-    return Error{ErrorCode::kUnsupported,
-                 "backend: want cpu or ref, whose operations can be timed one by one, found cuda "
-                 "(bench/gpu.sh measures that)"};
-  }
-  return name == "auto" ? std::string("cpu") : name;
-}
-
 /// Hands every call to `inner` and keeps time, cost and bound by label: the operation, and where
 /// one name stands for different work, its shape or kind of layer.
 ///
-/// Weights are the inner backend's own.  Requires  data that the host can read
+/// Weights are the inner backend's own.  On a device each call is waited for, so that its time holds
+/// a launch and an answer, some 10 microseconds, and steps are not repeated from a recording.
 class TimedBackend final : public Backend {
  public:
   /// The rates for a call that moves so many bytes.
@@ -52,6 +40,12 @@ class TimedBackend final : public Backend {
 
   std::string name() const override { return inner_->name(); }
   std::string isa() const override { return inner_->isa(); }
+  bool host_readable() const override { return inner_->host_readable(); }
+  Result<void> check_sizes(const ModelSizes& sizes) const override {
+    return inner_->check_sizes(sizes);
+  }
+  std::optional<DeviceMemory> memory() const override { return inner_->memory(); }
+  Result<void> reserve(std::int64_t n_bytes) override { return inner_->reserve(n_bytes); }
   Buffer allocate(std::size_t n_bytes) override { return inner_->allocate(n_bytes); }
   void copy_in(std::byte* device, std::span<const std::byte> host) override {
     inner_->copy_in(device, host);
@@ -87,8 +81,18 @@ class TimedBackend final : public Backend {
   /// Runs `call` under the clock and books it, then adds the cost of `args`.
   template <typename Args, typename Call>
   void timed(const std::string& label, const Args& args, const Call& call);
+  void wait();
+  template <typename Args>
+  Cost cost_of(const Args& args) {
+    return cost(args);
+  }
+  // Their costs depend on numbers in the backend's memory.
+  Cost cost_of(const SelectArgs& args);
+  Cost cost_of(const AttendArgs& args);
+  std::vector<std::int32_t> on_host(const std::int32_t* data, std::size_t n);
 
   std::unique_ptr<Backend> inner_;
+  Buffer flag_;  // what wait() reads
   PeakFn peak_;
   std::map<std::string, OpProfile> profiles_;
   double bookkeeping_s_ = 0;

@@ -105,35 +105,61 @@ Result<void> check_placement(const EngineOptions& options, const ModelConfig& co
   return {};
 }
 
+Rounding rounding_of(ComputeMode mode) {
+  return mode == ComputeMode::kRelease ? Rounding::kBf16 : Rounding::kNone;
+}
+
+// Before anything is loaded: whether the backend runs models of these sizes, and has the memory.
+Result<void> prepare_device(const EngineOptions& options, const ModelConfig& config,
+                            const TensorSource& source, int chunk_tokens, LoadedModel& loaded) {
+  Backend& backend = *loaded.backend;
+  const bool has_index = config.n_layers_of(LayerKind::kSparse) > 0;
+  PRECIS_TRY(backend.check_sizes({config.kv_format(RopeStorage::kBf16),
+                                  has_index ? config.index_format() : IndexRowFormat{},
+                                  config.n_streams, config.n_experts, config.n_active_experts}));
+  const std::optional<DeviceMemory> memory = backend.memory();
+  if (!memory) return {};
+  PRECIS_ASSIGN_OR_RETURN(const std::int64_t max_tokens,
+                          resolve_max_tokens(options.max_tokens, config));
+  loaded.needs = device_needs(config, source, rounding_of(options.mode), chunk_tokens, max_tokens,
+                              {.n_host_experts = options.n_host_experts}, *memory);
+  if (options.on_device_plan) options.on_device_plan(loaded.needs.plan);
+  PRECIS_TRY(check_host_fits(loaded.needs.plan, available_memory()));
+  PRECIS_TRY(check_fits(loaded.needs));
+  return backend.reserve(loaded.needs.plan.needed());
+}
+
 Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config, int chunk_tokens,
                                const WrapBackend& wrap) {
   PRECIS_ASSIGN_OR_RETURN(const int n_threads, resolve_threads(options.n_threads));
   LoadedModel loaded;
   loaded.threads = std::make_unique<ThreadPool>(n_threads);
   PRECIS_ASSIGN_OR_RETURN(loaded.backend, make_backend(options.backend, *loaded.threads));
+  // Where experts are read over the bus, a step waits for it and not for launches.
+  if (options.launch == StepLaunch::kDirect || options.n_host_experts > 0) {
+    loaded.backend->launch_directly();
+  }
   if (wrap) loaded.backend = wrap(std::move(loaded.backend));
   PRECIS_TRY(check_placement(options, config, *loaded.backend));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source,
                           open_tensors(options, config, *loaded.threads));
-  const WeightPlacement placement{.n_host_experts = options.n_host_experts};
-  if (!loaded.backend->host_readable()) {
-    PRECIS_ASSIGN_OR_RETURN(const std::int64_t max_tokens,
-                            resolve_max_tokens(options.max_tokens, config));
-    DevicePlan plan = device_plan(config, *source, options.mode, max_tokens, placement);
-    plan.device = loaded.backend->name();
-    if (options.on_device_plan) options.on_device_plan(plan);
-    PRECIS_TRY(check_host_fits(plan, available_memory()));
-  }
-  PRECIS_ASSIGN_OR_RETURN(ModelTensors tensors,
-                          load_tensors(config, *source, *loaded.backend, placement));
+  PRECIS_TRY(prepare_device(options, config, *source, chunk_tokens, loaded));
+  PRECIS_ASSIGN_OR_RETURN(
+      ModelTensors tensors,
+      load_tensors(config, *source, *loaded.backend, {.n_host_experts = options.n_host_experts}));
   for (const TensorSpec& spec : expected_tensors(config)) {
     if (!spec.mtp) loaded.n_parameters += n_parameters(spec);
   }
-  const Rounding rounding =
-      options.mode == ComputeMode::kRelease ? Rounding::kBf16 : Rounding::kNone;
   loaded.model = std::make_unique<Model>(std::move(config), std::move(tensors), *loaded.backend,
-                                         rounding, chunk_tokens);
+                                         rounding_of(options.mode), chunk_tokens);
   return loaded;
+}
+
+Result<void> Engine::Impl::reserve_session() {
+  const DevicePlan& plan = loaded.needs.plan;
+  PRECIS_TRY(backend().reserve(plan.weights + plan.steps + (n_sessions + 1) * plan.cache));
+  ++n_sessions;
+  return {};
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -154,8 +180,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   }
   PRECIS_ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, config, chunk_tokens));
 
-  auto impl = std::make_unique<Impl>(
-      Impl{options, std::move(loaded), std::move(tokenizer), {}, max_tokens, nullptr, nullptr, {}});
+  auto impl = std::make_unique<Impl>(Impl{
+      options, std::move(loaded), std::move(tokenizer), {}, max_tokens, nullptr, nullptr, {}, 0});
   impl->info = describe(options, impl->loaded);
   const KvSpec spec = impl->model().kv_spec();
   impl->step_rows = std::make_unique<StepRows>(impl->backend(), spec, chunk_tokens);

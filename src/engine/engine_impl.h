@@ -8,6 +8,7 @@
 #include "precis/engine.h"
 
 #include "base/threads.h"
+#include "engine/device_plan.h"
 #include "kv/kv_cache.h"
 #include "kv/page_pool.h"
 #include "model/config.h"
@@ -24,6 +25,7 @@ struct LoadedModel {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
   std::int64_t n_parameters = 0;
+  DeviceNeeds needs;  // of a backend with memory of its own; else nothing
 };
 
 /// Puts a backend of the caller's around the one that will run.
@@ -50,6 +52,13 @@ struct Engine::Impl {
   std::unique_ptr<StepRows> step_rows;
   std::unique_ptr<PagePool> pages;
   OpCounter counter;
+  int n_sessions = 0;
+
+  /// Sets aside the memory of one session more; release_session gives it back.
+  ///
+  /// Errors    kBudget — a device has not as much
+  Result<void> reserve_session();
+  void release_session() { --n_sessions; }
 
   Model& model() { return *loaded.model; }
   Backend& backend() { return *loaded.backend; }

@@ -29,6 +29,7 @@ struct Session::Impl {
       : engine(engine_in),
         cache(engine.backend(), engine.model().kv_spec(), *engine.pages, *engine.step_rows,
               engine.max_tokens) {}
+  ~Impl() { engine.release_session(); }
 
   Result<void> check_tokens(std::span<const TokenId> ids) const;
   Result<void> check_length(std::int64_t n_tokens) const;
@@ -151,6 +152,7 @@ Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::~Session() = default;
 
 Result<std::unique_ptr<Session>> Engine::new_session() {
+  PRECIS_TRY(impl_->reserve_session());
   return std::make_unique<Session>(std::make_unique<Session::Impl>(*impl_));
 }
 

@@ -18,6 +18,10 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 
 }  // namespace
 
+std::int64_t StepRows::n_bytes_for(const KvSpec& spec, std::int64_t max_step_tokens) {
+  return ceil_div(max_step_tokens, spec.window) * spec.window * spec.kv.row_bytes();
+}
+
 StepRows::StepRows(Backend& backend, const KvSpec& spec, std::int64_t max_step_tokens) {
   const std::int64_t page_bytes = std::int64_t{spec.window} * spec.kv.row_bytes();
   const std::int64_t n_pages = ceil_div(max_step_tokens, spec.window);
@@ -45,6 +49,17 @@ KvCache::KvCache(Backend& backend, const KvSpec& spec, PagePool& pool, const Ste
   window_table_ = backend.allocate(window_pages.size() * sizeof(std::byte*));
   backend.copy_in(window_table_.data(), bytes_of(window_pages));
   reset_states();
+}
+
+std::int64_t KvCache::n_bytes_for(const KvSpec& spec, std::int64_t max_step_tokens,
+                                  std::int64_t max_tokens) {
+  const KvLayout layout = make_kv_layout(spec);
+  const std::int64_t n_pages = ceil_div(max_tokens, kPagePositions);
+  const std::int64_t n_window_pages =
+      spec.n_layers() * (1 + ceil_div(max_step_tokens, spec.window));
+  const std::int64_t table_bytes =
+      static_cast<std::int64_t>(sizeof(std::byte*)) * (n_pages + n_window_pages);
+  return layout.fixed_bytes() + table_bytes + PagePool::n_bytes_for(layout.page_bytes, n_pages);
 }
 
 KvCache::~KvCache() {
@@ -101,6 +116,13 @@ CompressorState KvCache::index_state(int layer) const {
   const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
   return {state_at(at.index_state_kv, at.state_rows, at.index_state_cols),
           state_at(at.index_state_score, at.state_rows, at.index_state_cols)};
+}
+
+std::array<std::uint64_t, 3> KvCache::addresses() const {
+  const auto address = [](const Buffer& buffer) {
+    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(buffer.data()));
+  };
+  return {address(fixed_), address(page_table_), address(window_table_)};
 }
 
 // A sequence starts with kv = 0 and scores of −inf, so that the block before the first one weighs

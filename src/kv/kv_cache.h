@@ -2,6 +2,7 @@
 // layer.  The only code that knows where a KV byte lives; kernels get views, snapshots get parts.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -20,6 +21,7 @@ class StepRows {
  public:
   StepRows(Backend& backend, const KvSpec& spec, std::int64_t max_step_tokens);
 
+  static std::int64_t n_bytes_for(const KvSpec& spec, std::int64_t max_step_tokens);
   std::int64_t n_bytes() const { return static_cast<std::int64_t>(buffer_.n_bytes()); }
   const std::vector<std::byte*>& pages() const { return pages_; }
 
@@ -57,6 +59,11 @@ class KvCache {
   std::int64_t max_tokens() const { return max_tokens_; }
   const KvSpec& spec() const { return spec_; }
 
+  /// Bytes that a cache of `max_tokens` comes to take of its backend, its tables and whole slabs of
+  /// pages included.
+  static std::int64_t n_bytes_for(const KvSpec& spec, std::int64_t max_step_tokens,
+                                  std::int64_t max_tokens);
+
   /// Makes room for `n` more tokens; no row moves.
   ///
   /// Requires  n_tokens() + n <= max_tokens()
@@ -69,6 +76,9 @@ class KvCache {
   WindowRows window(int layer) const;
   CompressorState state(int layer) const;
   CompressorState index_state(int layer) const;
+
+  /// Where the views above point to: two caches with equal addresses give equal views.
+  std::array<std::uint64_t, 3> addresses() const;
 
   /// Back to an empty sequence; pages are released.
   void clear();

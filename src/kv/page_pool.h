@@ -18,6 +18,10 @@ class PagePool {
   PagePool(Backend& backend, std::int64_t page_bytes);
 
   std::int64_t page_bytes() const { return page_bytes_; }
+  /// Bytes of the slabs that hold `n_pages`.
+  static std::int64_t n_bytes_for(std::int64_t page_bytes, std::int64_t n_pages) {
+    return (n_pages + kPagesPerSlab - 1) / kPagesPerSlab * kPagesPerSlab * page_bytes;
+  }
 
   /// A page with one reference; its content is whatever was there before.
   std::int32_t acquire();

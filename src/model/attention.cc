@@ -2,7 +2,7 @@
 
 #include <array>
 #include <cmath>
-#include <vector>
+#include <initializer_list>
 
 namespace precis {
 namespace {
@@ -36,21 +36,21 @@ class Projections {
 
   void run(Mat<const float> x) const {
     const LayerTensors& w = c_.w;
-    project(x, {{{w.wq_a.get(), q_latent}, {w.wkv.get(), kv}}}, c_.rounding);
+    project(x, {{w.wq_a.get(), q_latent}, {w.wkv.get(), kv}}, c_.rounding);
     if (c_.layer.compressed()) {
       // The compressor works on FP32 results of BF16 operands (docs/model.md §4 "Products").
       project(x,
-              {{{w.compressor.wkv.get(), compress_kv}, {w.compressor.wgate.get(), compress_score}}},
+              {{w.compressor.wkv.get(), compress_kv}, {w.compressor.wgate.get(), compress_score}},
               Rounding::kNone);
     }
     if (sparse()) {
       const CompressorTensors& ic = w.indexer_compressor;
-      project(x, {{{ic.wkv.get(), index_kv}, {ic.wgate.get(), index_score}}}, Rounding::kNone);
-      project(x, {{{w.indexer_weights_proj.get(), index_weight}}}, c_.rounding);
+      project(x, {{ic.wkv.get(), index_kv}, {ic.wgate.get(), index_score}}, Rounding::kNone);
+      project(x, {{w.indexer_weights_proj.get(), index_weight}}, c_.rounding);
     }
     c_.backend.rms_norm({q_latent, w.q_norm, q_latent, c_.config.norm_eps, c_.rounding});
-    project(q_latent, {{{w.wq_b.get(), q}}}, c_.rounding);
-    if (sparse()) project(q_latent, {{{w.indexer_wq_b.get(), index_q}}}, c_.rounding);
+    project(q_latent, {{w.wq_b.get(), q}}, c_.rounding);
+    if (sparse()) project(q_latent, {{w.indexer_wq_b.get(), index_q}}, c_.rounding);
   }
 
   Mat<float> q_latent, q, kv, compress_kv, compress_score;
@@ -59,12 +59,12 @@ class Projections {
  private:
   bool sparse() const { return c_.layer.kind == LayerKind::kSparse; }
 
-  void project(Mat<const float> x, const std::vector<LinearTarget>& targets,
+  void project(Mat<const float> x, std::initializer_list<LinearTarget> targets,
                Rounding rounding) const {
     LinearArgs args;
     args.x = x;
-    args.targets = targets;
-    args.input = input_quant(*targets.front().weight);
+    args.targets = {targets.begin(), targets.size()};
+    args.input = input_quant(*targets.begin()->weight);
     args.rounding = rounding;
     c_.backend.linear(args);
   }
@@ -91,6 +91,7 @@ void compress(const AttentionContext& c, const Slice& s, const CompressorTensors
   args.ratio = c.layer.ratio;
   args.overlap = c.layer.overlap();
   args.first_position = s.first_position;
+  args.first_position_cell = c.tables.first_position_cell(s);
   args.rope = c.tables.block_rope(s, c.layer);
   args.kind = kind;
   args.kv_format = c.kv_format;
@@ -124,13 +125,19 @@ SelectArgs select_rows(const AttentionContext& c, const Slice& s, const Projecti
   return args;
 }
 
+WindowRows window_rows(const AttentionContext& c, const Slice& s) {
+  WindowRows rows = s.cache->window(c.kv_layer);
+  rows.step_begin_cell = c.tables.first_position_cell(s);
+  return rows;
+}
+
 void attend(const AttentionContext& c, const Slice& s, const Projections& p,
             const RowSelection& selection, const SelectArgs& scoring) {
   const ModelConfig& m = c.config;
   AttendArgs args;
   args.q = heads(p.q, m.n_heads).slice(s.begin, s.n_tokens);
   args.format = c.kv_format;
-  args.window = s.cache->window(c.kv_layer);
+  args.window = window_rows(c, s);
   if (c.layer.compressed()) args.compressed = s.cache->rows(c.kv_layer);
   args.selection = selection;
   args.sink = c.w.attn_sink;
@@ -153,7 +160,7 @@ void attend(const AttentionContext& c, const Slice& s, const Projections& p,
 // it.
 void attend_slice(const AttentionContext& c, const Slice& s, const Projections& p) {
   const RopeTable rope = c.tables.token_rope(s, c.layer);
-  const WindowRows window = s.cache->window(c.kv_layer);
+  const WindowRows window = window_rows(c, s);
   c.backend.query({heads(p.q, c.config.n_heads).slice(s.begin, s.n_tokens), rope, c.config.norm_eps,
                    c.rounding});
   c.backend.window_rows({p.kv.slice_rows(s.begin, s.n_tokens), c.w.kv_norm, rope, c.kv_format,
@@ -165,7 +172,10 @@ void attend_slice(const AttentionContext& c, const Slice& s, const Projections& 
     scoring = select_rows(c, s, p);
     selection.listed = scoring.out;
   }
-  if (c.layer.kind == LayerKind::kHeavy) selection.n_first = c.tables.n_visible(s, c.layer);
+  if (c.layer.kind == LayerKind::kHeavy) {
+    selection.n_first = c.tables.n_visible(s, c.layer);
+    selection.max_first = c.tables.max_visible(s, c.layer);
+  }
   if (c.layer.compressed()) {
     compress(c, s, c.w.compressor, CompressedKind::kKvRow, p.compress_kv, p.compress_score);
   }

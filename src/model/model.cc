@@ -17,37 +17,34 @@ Model::Model(ModelConfig config, ModelTensors tensors, Backend& backend, Roundin
       scratch_(config_, backend, max_step_tokens),
       tables_(config_, backend, max_step_tokens) {}
 
-// The exact mode rounds nothing between operations, so rotated channels stay f32 there.
-RopeStorage Model::rope_storage() const {
-  return rounding_ == Rounding::kBf16 ? RopeStorage::kBf16 : RopeStorage::kF32;
+RopeStorage rope_storage(Rounding rounding) {
+  return rounding == Rounding::kBf16 ? RopeStorage::kBf16 : RopeStorage::kF32;
 }
 
 KvSpec Model::kv_spec() const {
-  return kv_spec_of(config_, config_.layers, rope_storage());
+  return kv_spec_of(config_, config_.layers, rope_storage(rounding_));
 }
 
 KvSpec Model::mtp_kv_spec() const {
-  return kv_spec_of(config_, std::span(config_.mtp).first(1), rope_storage());
-}
-
-void Model::upload_ids(std::span<const SequenceStep> sequences) {
-  std::vector<std::int32_t> ids;
-  for (const SequenceStep& sequence : sequences) {
-    ids.insert(ids.end(), sequence.tokens.begin(), sequence.tokens.end());
-  }
-  backend_.copy_in(scratch_.ids.data(), std::as_bytes(std::span(ids)));
+  return kv_spec_of(config_, std::span(config_.mtp).first(1), rope_storage(rounding_));
 }
 
 void Model::begin_step(std::span<const SequenceStep> sequences) {
   tables_.prepare(sequences);
   PRECIS_CHECK_LE(tables_.n_tokens(), max_step_tokens());
-  upload_ids(sequences);
 }
 
 void Model::embed() {
-  const std::span<const std::int32_t> ids{scratch_.ids.as<std::int32_t>(),
-                                          static_cast<std::size_t>(tables_.n_tokens())};
-  backend_.embed({ids, tensors_.embed.get(), streams()});
+  backend_.embed({tables_.ids(), tensors_.embed.get(), streams()});
+}
+
+void Model::run_part(Part part, std::initializer_list<std::uint64_t> arguments,
+                     const std::function<void()>& body) {
+  if (!tables_.worth_recording()) return body();
+  std::vector<std::uint64_t> key{static_cast<std::uint64_t>(part)};
+  key.insert(key.end(), arguments.begin(), arguments.end());
+  tables_.append_key(key);
+  backend_.run_step(key, body);
 }
 
 void Model::end_step() {
@@ -56,8 +53,12 @@ void Model::end_step() {
 
 void Model::forward(std::span<const SequenceStep> sequences, const StepObserver& observer) {
   begin_step(sequences);
-  embed();
-  for (int n = 0; n < config_.n_layers(); ++n) run_layer(n, observer);
+  const auto run = [&] {
+    embed();
+    for (int n = 0; n < config_.n_layers(); ++n) run_layer(n, observer);
+  };
+  // An observer looks at every layer as it goes by.
+  observer.on_selection ? run() : run_part(Part::kLayers, {}, run);
   end_step();
 }
 
@@ -75,7 +76,7 @@ void Model::run_block(const LayerConfig& layer, const LayerTensors& w, int kv_la
   const Mat<float> post(scratch_.post.as<float>(), t, m());
   const Mat<float> comb(scratch_.comb.as<float>(), t, m() * m());
   const HyperParams hyper{config_.norm_eps, config_.hc_eps, config_.sinkhorn_iters};
-  const KvRowFormat kv_format = config_.kv_format(rope_storage());
+  const KvRowFormat kv_format = config_.kv_format(rope_storage(rounding_));
 
   auto enter = [&](const HyperTensors& hc, std::span<const float> norm) {
     backend_.hyper_pre({x_streams, hc.view(), hyper, x, post, comb, rounding_});
@@ -97,13 +98,11 @@ void Model::run_block(const LayerConfig& layer, const LayerTensors& w, int kv_la
   leave(outputs.attn_out);
 
   enter(w.hc_ffn, w.ffn_norm);
-  const std::span<const std::int32_t> ids{scratch_.ids.as<std::int32_t>(),
-                                          static_cast<std::size_t>(t)};
   const Mat<std::int32_t> expert_idx(scratch_.expert_idx.as<std::int32_t>(), t,
                                      config_.n_active_experts);
   const Mat<float> expert_weight(scratch_.expert_weight.as<float>(), t, config_.n_active_experts);
-  backend_.route({x, w.gate.get(), w.gate_bias, w.tid2eid, ids, config_.route_scale, expert_idx,
-                  expert_weight});
+  backend_.route({x, w.gate.get(), w.gate_bias, w.tid2eid, tables_.ids(), config_.route_scale,
+                  expert_idx, expert_weight});
   backend_.experts({x, expert_idx, expert_weight, w.expert_views, w.shared_experts.view(),
                     config_.swiglu_limit, input_quant(*w.experts.front().w1),
                     input_quant(*w.shared_experts.w1), y, rounding_});
@@ -116,10 +115,16 @@ Mat<const float> Model::head(const HyperTensors& hc_head, std::span<const float>
   const Mat<float> x(scratch_.head_x.as<float>(), n, d());
   const Mat<float> out(scratch_.logits.as<float>(), n, config_.vocab_size);
   const HyperParams hyper{config_.norm_eps, config_.hc_eps, config_.sinkhorn_iters};
-  backend_.hyper_head({streams().slice(begin, n), hc_head.view(), hyper, x, rounding_});
-  backend_.rms_norm({x, norm, x, config_.norm_eps, rounding_});
   const std::array<LinearTarget, 1> target{{{tensors_.head.get(), out}}};
-  backend_.linear({x, target, 1, InputQuant::kNone, Rounding::kNone});
+  const auto run = [&] {
+    backend_.hyper_head({streams().slice(begin, n), hc_head.view(), hyper, x, rounding_});
+    backend_.rms_norm({x, norm, x, config_.norm_eps, rounding_});
+    backend_.linear({x, target, 1, InputQuant::kNone, Rounding::kNone});
+  };
+  run_part(Part::kHead,
+           {reinterpret_cast<std::uintptr_t>(hc_head.fn.get()), static_cast<std::uint64_t>(begin),
+            static_cast<std::uint64_t>(n)},
+           run);
   return out;
 }
 
@@ -132,14 +137,12 @@ void Model::mtp_forward(int mtp_idx, Cube<const float> main_streams,
   const MtpTensors& w = tensors_.mtp[static_cast<std::size_t>(mtp_idx)];
   begin_step(sequences);
   const std::int64_t t = tables_.n_tokens();
-  const std::span<const std::int32_t> ids{scratch_.ids.as<std::int32_t>(),
-                                          static_cast<std::size_t>(t)};
   const Mat<float> embedded(scratch_.mtp_embed.as<float>(), t, d());
   const Mat<float> projected(scratch_.y.as<float>(), t, d());
   const Cube<float> normed(scratch_.mtp_streams.as<float>(), t, m(), d());
   const float eps = config_.norm_eps;
 
-  backend_.embed({ids, tensors_.embed.get(), {embedded.data, t, 1, d()}});
+  backend_.embed({tables_.ids(), tensors_.embed.get(), {embedded.data, t, 1, d()}});
   backend_.rms_norm({embedded, w.enorm, embedded, eps, rounding_});
   backend_.rms_norm({main_streams.rows(), w.hnorm, normed.rows(), eps, rounding_});
   const std::array<LinearTarget, 1> from_embedding{{{w.e_proj.get(), projected}}};

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <span>
 
 #include "kv/kv_cache.h"
@@ -12,6 +14,9 @@
 #include "ops/backend.h"
 
 namespace precis {
+
+/// How a cache keeps rotated channels: the exact mode rounds nothing between operations.
+RopeStorage rope_storage(Rounding rounding);
 
 /// A loaded model with the scratch of one step.
 ///
@@ -76,8 +81,10 @@ class Model {
                  const StepObserver& observer, const LayerOutputs& outputs);
   Mat<const float> head(const HyperTensors& hc_head, std::span<const float> norm,
                         std::int64_t begin, std::int64_t n);
-  void upload_ids(std::span<const SequenceStep> sequences);
-  RopeStorage rope_storage() const;
+  /// Parts of a step that a backend may repeat.
+  enum class Part : std::uint64_t { kLayers, kHead };
+  void run_part(Part part, std::initializer_list<std::uint64_t> arguments,
+                const std::function<void()>& body);
 
   ModelConfig config_;
   ModelTensors tensors_;

@@ -4,11 +4,26 @@
 
 namespace precis {
 
-Scratch::Scratch(const ModelConfig& c, Backend& backend, std::int64_t max_tokens)
+Scratch::Scratch(const ModelConfig& config, Backend& backend, std::int64_t max_tokens)
+    : Scratch(
+          config, [&](std::int64_t n) { return backend.allocate(static_cast<std::size_t>(n)); },
+          max_tokens) {
+  if (index_q_table.data() == nullptr) return;
+  std::byte* const page = index_q_rows.data();
+  backend.copy_in(index_q_table.data(), std::as_bytes(std::span(&page, 1)));
+}
+
+std::int64_t Scratch::n_bytes_for(const ModelConfig& config, std::int64_t max_tokens) {
+  return Scratch(
+             config, [](std::int64_t) { return Buffer(); }, max_tokens)
+      .n_bytes();
+}
+
+Scratch::Scratch(const ModelConfig& c, const Allocate& allocate, std::int64_t max_tokens)
     : max_tokens_(max_tokens) {
   auto bytes = [&](std::int64_t n) {
     n_bytes_ += n;
-    return backend.allocate(static_cast<std::size_t>(n));
+    return allocate(n);
   };
   auto words = [&](std::int64_t n) { return bytes(4 * n); };
   const std::int64_t t = max_tokens;
@@ -16,7 +31,6 @@ Scratch::Scratch(const ModelConfig& c, Backend& backend, std::int64_t max_tokens
   const std::int64_t m = c.n_streams;
   const std::int64_t q_width = std::int64_t{c.n_heads} * c.head_dim;
 
-  ids = words(t);
   streams = words(t * m * d);
   x = words(t * d);
   y = words(t * d);
@@ -38,8 +52,6 @@ Scratch::Scratch(const ModelConfig& c, Backend& backend, std::int64_t max_tokens
     index_q = words(t * c.index_heads * c.index_dim);
     index_q_rows = bytes(t * c.index_heads * c.index_format().row_bytes());
     index_q_table = bytes(sizeof(std::byte*));
-    std::byte* const page = index_q_rows.data();
-    backend.copy_in(index_q_table.data(), std::as_bytes(std::span(&page, 1)));
     index_weight = words(t * c.index_heads);
     selected = words(t * c.index_topk);
     mass = words(t * c.index_topk);

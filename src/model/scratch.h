@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "model/config.h"
@@ -21,10 +22,11 @@ class Scratch {
  public:
   Scratch(const ModelConfig& config, Backend& backend, std::int64_t max_tokens);
 
+  static std::int64_t n_bytes_for(const ModelConfig& config, std::int64_t max_tokens);
+
   std::int64_t max_tokens() const { return max_tokens_; }
   std::int64_t n_bytes() const { return n_bytes_; }
 
-  Buffer ids;      // i32 [T]
   Buffer streams;  // [T, M, D]
   Buffer x;        // [T, D] input of a sub-layer, then normalised in place
   Buffer y;        // [T, D] output of a sub-layer
@@ -57,6 +59,9 @@ class Scratch {
   Buffer mtp_streams;  // [T, M, D]
 
  private:
+  using Allocate = std::function<Buffer(std::int64_t n_bytes)>;
+  Scratch(const ModelConfig& config, const Allocate& allocate, std::int64_t max_tokens);
+
   std::int64_t max_tokens_;
   std::int64_t n_bytes_ = 0;
 };

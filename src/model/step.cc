@@ -1,85 +1,119 @@
 #include "model/step.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 
 namespace precis {
+namespace {
+
+// Beyond so many tokens a step is bound by its work and not by its launches.
+constexpr std::int64_t kMaxRecordedTokens = 64;
+constexpr std::uint64_t kMinVisible = 64;
+
+}  // namespace
 
 StepTables::StepTables(const ModelConfig& config, Backend& backend, std::int64_t max_tokens)
-    : backend_(backend),
-      rope_dim_(config.rope_dim),
-      plain_frequencies_(rope_frequencies(config.rope_dim, config.rope_theta, {})) {
-  plain_angles_ = allocate(max_tokens * rope_dim_);
-  any_window_ = config.n_layers_of(LayerKind::kWindow) > 0 || !config.mtp.empty();
-  if (config.n_layers_of(LayerKind::kWindow) == config.n_layers()) return;
+    : StepTables(config, &backend) {
+  device_ = backend.allocate(static_cast<std::size_t>(place_longest(max_tokens)));
+}
 
-  yarn_frequencies_ = rope_frequencies(config.rope_dim, config.compress_rope_theta, config.yarn);
-  yarn_angles_ = allocate(max_tokens * rope_dim_);
+std::int64_t StepTables::n_bytes_for(const ModelConfig& config, std::int64_t max_tokens) {
+  return StepTables(config, nullptr).place_longest(max_tokens);
+}
+
+StepTables::StepTables(const ModelConfig& config, Backend* backend)
+    : backend_(backend), rope_dim_(config.rope_dim) {
+  if (config.n_layers_of(LayerKind::kWindow) > 0 || !config.mtp.empty()) {
+    plain_frequencies_ = rope_frequencies(config.rope_dim, config.rope_theta, {});
+  }
+  if (config.n_layers_of(LayerKind::kWindow) < config.n_layers()) {
+    yarn_frequencies_ = rope_frequencies(config.rope_dim, config.compress_rope_theta, config.yarn);
+  }
   for (const LayerConfig& layer : config.layers) {
     const bool known = std::any_of(ratios_.begin(), ratios_.end(),
                                    [&](const RatioTables& t) { return t.ratio == layer.ratio; });
-    if (!layer.compressed() || known) continue;
-    RatioTables tables;
-    tables.ratio = layer.ratio;
-    // Each sequence of a step brings at least one token, and finishes at most one block a token.
-    tables.block_angles = allocate(max_tokens * rope_dim_);
-    tables.visible = allocate(max_tokens);
-    ratios_.push_back(std::move(tables));
+    if (layer.compressed() && !known) ratios_.push_back({layer.ratio, 0, 0, {}});
   }
 }
 
-Buffer StepTables::allocate(std::int64_t n_words) {
-  n_bytes_ += 4 * n_words;
-  return backend_.allocate(static_cast<std::size_t>(4 * n_words));
+// Sequences of one token each take the most room.
+std::int64_t StepTables::place_longest(std::int64_t max_tokens) {
+  return place(std::vector<std::int64_t>(static_cast<std::size_t>(max_tokens), 1));
 }
 
-void StepTables::upload_angles(std::span<const float> frequencies, std::int64_t first_position,
-                               std::int64_t stride, std::int64_t n, const Buffer& buffer,
-                               std::int64_t at_row) {
-  if (n == 0) return;
-  host_.resize(static_cast<std::size_t>(n * rope_dim_));
-  fill_rope_table(frequencies, first_position, stride, {host_.data(), n, rope_dim_});
-  backend_.copy_in(buffer.data() + 4 * at_row * rope_dim_, std::as_bytes(std::span(host_)));
+// Places every table for sequences of `lengths`; gives the bytes of all.
+std::int64_t StepTables::place(std::span<const std::int64_t> lengths) {
+  std::int64_t end = 0;
+  const auto take = [&](std::int64_t n_bytes) {
+    constexpr std::int64_t kAlignment = 16;
+    const std::int64_t begin = end;
+    end += (n_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return begin;
+  };
+  std::int64_t n_tokens = 0;
+  for (const std::int64_t n : lengths) n_tokens += n;
+  ids_at_ = take(4 * n_tokens);
+  positions_at_ = take(8 * std::ssize(lengths));
+  if (!plain_frequencies_.empty()) plain_at_ = take(4 * n_tokens * rope_dim_);
+  if (!yarn_frequencies_.empty()) yarn_at_ = take(4 * n_tokens * rope_dim_);
+  for (RatioTables& tables : ratios_) {
+    std::int64_t n_blocks = 0;
+    tables.first_block.clear();
+    for (const std::int64_t n : lengths) {
+      tables.first_block.push_back(n_blocks);
+      n_blocks += max_blocks(n, tables.ratio);
+    }
+    tables.angles_at = take(4 * n_blocks * rope_dim_);
+    tables.visible_at = take(4 * n_tokens);
+  }
+  return end;
+}
+
+Mat<float> StepTables::host_angles(std::int64_t offset, std::int64_t row, std::int64_t n_rows) {
+  return {reinterpret_cast<float*>(host_.data() + offset) + row * rope_dim_, n_rows, rope_dim_};
 }
 
 void StepTables::prepare(std::span<const SequenceStep> sequences) {
   slices_.clear();
   n_tokens_ = 0;
+  std::vector<std::int64_t> lengths;
   for (const SequenceStep& sequence : sequences) {
     const auto n = static_cast<std::int64_t>(sequence.tokens.size());
     slices_.push_back({sequence.cache, n_tokens_, n, sequence.cache->n_tokens()});
+    lengths.push_back(n);
     n_tokens_ += n;
   }
-  for (const Slice& slice : slices_) {
-    if (any_window_) {
-      upload_angles(plain_frequencies_, slice.first_position, 1, slice.n_tokens, plain_angles_,
-                    slice.begin);
-    }
-    if (!ratios_.empty()) {
-      upload_angles(yarn_frequencies_, slice.first_position, 1, slice.n_tokens, yarn_angles_,
-                    slice.begin);
-    }
+  const auto n_bytes = static_cast<std::size_t>(place(lengths));
+  PRECIS_CHECK_LE(n_bytes, device_.n_bytes());
+  host_.resize(n_bytes);
+  for (const Slice& slice : slices_) fill_slice(slice, sequences[index_of(slice)].tokens);
+  backend_->copy_in(device_.data(), host_);
+}
+
+void StepTables::fill_slice(const Slice& slice, std::span<const std::int32_t> tokens) {
+  const std::int64_t first = slice.first_position;
+  std::copy(tokens.begin(), tokens.end(),
+            reinterpret_cast<std::int32_t*>(host_.data() + ids_at_) + slice.begin);
+  reinterpret_cast<std::int64_t*>(host_.data() + positions_at_)[index_of(slice)] = first;
+  if (!plain_frequencies_.empty()) {
+    fill_rope_table(plain_frequencies_, first, 1,
+                    host_angles(plain_at_, slice.begin, slice.n_tokens));
   }
-  std::vector<std::int32_t> visible(static_cast<std::size_t>(n_tokens_));
-  for (RatioTables& tables : ratios_) {
-    tables.first_block.clear();
-    tables.n_blocks.clear();
-    std::int64_t at = 0;
-    for (const Slice& slice : slices_) {
-      const std::int64_t first = slice.first_position / tables.ratio;
-      const std::int64_t n = (slice.first_position + slice.n_tokens) / tables.ratio - first;
-      upload_angles(yarn_frequencies_, first * tables.ratio, tables.ratio, n, tables.block_angles,
-                    at);
-      tables.first_block.push_back(at);
-      tables.n_blocks.push_back(n);
-      at += n;
-      for (std::int64_t i = 0; i < slice.n_tokens; ++i) {
-        visible[static_cast<std::size_t>(slice.begin + i)] =
-            static_cast<std::int32_t>((slice.first_position + i + 1) / tables.ratio);
-      }
+  if (!yarn_frequencies_.empty()) {
+    fill_rope_table(yarn_frequencies_, first, 1,
+                    host_angles(yarn_at_, slice.begin, slice.n_tokens));
+  }
+  for (const RatioTables& tables : ratios_) {
+    const std::int64_t block = first / tables.ratio;
+    const std::int64_t n_blocks = (first + slice.n_tokens) / tables.ratio - block;
+    fill_rope_table(yarn_frequencies_, block * tables.ratio, tables.ratio,
+                    host_angles(tables.angles_at, tables.first_block[index_of(slice)], n_blocks));
+    auto* visible = reinterpret_cast<std::int32_t*>(host_.data() + tables.visible_at);
+    for (std::int64_t i = 0; i < slice.n_tokens; ++i) {
+      visible[slice.begin + i] = static_cast<std::int32_t>((first + i + 1) / tables.ratio);
     }
-    backend_.copy_in(tables.visible.data(), std::as_bytes(std::span(visible)));
   }
 }
 
@@ -91,26 +125,50 @@ const StepTables::RatioTables& StepTables::tables_of(int ratio) const {
 }
 
 RopeTable StepTables::token_rope(const Slice& slice, const LayerConfig& layer) const {
-  const Buffer& angles = layer.yarn() ? yarn_angles_ : plain_angles_;
-  return {{angles.as<float>() + slice.begin * rope_dim_, slice.n_tokens, rope_dim_},
-          slice.first_position,
-          1};
+  const float* angles = at<float>(layer.yarn() ? yarn_at_ : plain_at_);
+  return {{angles + slice.begin * rope_dim_, slice.n_tokens, rope_dim_}, slice.first_position, 1};
 }
 
 RopeTable StepTables::block_rope(const Slice& slice, const LayerConfig& layer) const {
   const RatioTables& tables = tables_of(layer.ratio);
-  const auto idx = static_cast<std::size_t>(&slice - slices_.data());
-  return {{tables.block_angles.as<float>() + tables.first_block[idx] * rope_dim_,
-           tables.n_blocks[idx], rope_dim_},
-          slice.first_position / layer.ratio * layer.ratio,
+  const std::int64_t block = slice.first_position / layer.ratio;
+  const std::int64_t n_blocks = (slice.first_position + slice.n_tokens) / layer.ratio - block;
+  return {{at<float>(tables.angles_at) + tables.first_block[index_of(slice)] * rope_dim_, n_blocks,
+           rope_dim_},
+          block * layer.ratio,
           layer.ratio};
 }
 
 std::span<const std::int32_t> StepTables::n_visible(const Slice& slice,
                                                     const LayerConfig& layer) const {
-  const RatioTables& tables = tables_of(layer.ratio);
-  return {tables.visible.as<std::int32_t>() + slice.begin,
+  return {at<std::int32_t>(tables_of(layer.ratio).visible_at) + slice.begin,
           static_cast<std::size_t>(slice.n_tokens)};
+}
+
+std::int64_t StepTables::max_visible(const Slice& slice, int ratio) const {
+  const std::int64_t n = (slice.first_position + slice.n_tokens) / ratio;
+  if (!worth_recording()) return n;
+  return static_cast<std::int64_t>(
+      std::max(kMinVisible, std::bit_ceil(static_cast<std::uint64_t>(n))));
+}
+
+std::int64_t StepTables::max_visible(const Slice& slice, const LayerConfig& layer) const {
+  return max_visible(slice, layer.ratio);
+}
+
+bool StepTables::worth_recording() const {
+  return n_tokens_ <= kMaxRecordedTokens;
+}
+
+void StepTables::append_key(std::vector<std::uint64_t>& key) const {
+  for (const Slice& slice : slices_) {
+    const auto addresses = slice.cache->addresses();
+    key.insert(key.end(), addresses.begin(), addresses.end());
+    key.push_back(static_cast<std::uint64_t>(slice.n_tokens));
+    for (const RatioTables& tables : ratios_) {
+      key.push_back(static_cast<std::uint64_t>(max_visible(slice, tables.ratio)));
+    }
+  }
 }
 
 }  // namespace precis

@@ -36,11 +36,16 @@ struct StepObserver {
   bool want_mass = false;
 };
 
-/// Host-made tables of one step that every layer shares: rotary angles of its positions and how
-/// many compressed rows each token sees.
+/// Host-made tables of one step that every layer shares: its ids and positions, the rotary angles of
+/// its tokens and blocks, and how many compressed rows each token sees.
+///
+/// They lie behind each other in one buffer and come to the backend in one copy.  Where each lies
+/// depends on the lengths of the sequences alone, so that a step can be repeated (Backend::run_step).
 class StepTables {
  public:
   StepTables(const ModelConfig& config, Backend& backend, std::int64_t max_tokens);
+
+  static std::int64_t n_bytes_for(const ModelConfig& config, std::int64_t max_tokens);
 
   /// Where a sequence's tokens lie in the step, and its tables.
   struct Slice {
@@ -58,42 +63,71 @@ class StepTables {
   std::span<const Slice> slices() const { return slices_; }
   std::int64_t n_tokens() const { return n_tokens_; }
 
+  std::span<const std::int32_t> ids() const {
+    return {at<std::int32_t>(ids_at_), static_cast<std::size_t>(n_tokens_)};
+  }
+  /// The slice's first position, in the backend's memory.
+  const std::int64_t* first_position_cell(const Slice& slice) const {
+    return at<std::int64_t>(positions_at_) + index_of(slice);
+  }
   /// Angles of the slice's tokens, for a layer of that kind.
   RopeTable token_rope(const Slice& slice, const LayerConfig& layer) const;
   /// Angles of the first positions of the blocks that the slice finishes.
   RopeTable block_rope(const Slice& slice, const LayerConfig& layer) const;
   /// Rows visible to each token of the slice: (position + 1) / ratio.
   std::span<const std::int32_t> n_visible(const Slice& slice, const LayerConfig& layer) const;
+  /// No token of the slice sees more rows.  A power of two where the step is short, so that it stays
+  /// the same for many steps.
+  std::int64_t max_visible(const Slice& slice, const LayerConfig& layer) const;
 
-  std::int64_t n_bytes() const { return n_bytes_; }
+  /// Whether the step is short enough for its launches to cost more than a recording is worth.
+  bool worth_recording() const;
+  /// Appends all that decides which calls a step makes: its caches, its lengths and max_visible.
+  void append_key(std::vector<std::uint64_t>& key) const;
+
+  std::int64_t n_bytes() const { return static_cast<std::int64_t>(device_.n_bytes()); }
 
  private:
   struct RatioTables {
     int ratio = 0;
-    Buffer block_angles;  // [T + sequences, Dr]: room for every block a step can finish
-    Buffer visible;       // i32 [T]
-    std::vector<std::int64_t> first_block;  // per slice: its first row in block_angles
-    std::vector<std::int64_t> n_blocks;
+    std::int64_t angles_at = 0;   // [blocks, Dr]: room for every block that the step can finish
+    std::int64_t visible_at = 0;  // i32 [T]
+    std::vector<std::int64_t> first_block;  // per slice: its first row of the angles
   };
 
-  Buffer allocate(std::int64_t n_words);
+  template <typename T>
+  const T* at(std::int64_t offset) const {
+    return reinterpret_cast<const T*>(device_.data() + offset);
+  }
+  std::size_t index_of(const Slice& slice) const {
+    return static_cast<std::size_t>(&slice - slices_.data());
+  }
+  static std::int64_t max_blocks(std::int64_t n_tokens, int ratio) {
+    return (n_tokens + ratio - 1) / ratio;
+  }
   const RatioTables& tables_of(int ratio) const;
-  void upload_angles(std::span<const float> frequencies, std::int64_t first_position,
-                     std::int64_t stride, std::int64_t n, const Buffer& buffer,
-                     std::int64_t at_row);
+  std::int64_t max_visible(const Slice& slice, int ratio) const;
+  std::int64_t place(std::span<const std::int64_t> lengths);
+  Mat<float> host_angles(std::int64_t offset, std::int64_t row, std::int64_t n_rows);
+  void fill_slice(const Slice& slice, std::span<const std::int32_t> tokens);
 
-  Backend& backend_;
+  StepTables(const ModelConfig& config, Backend* backend);
+  std::int64_t place_longest(std::int64_t max_tokens);
+
+  Backend* backend_;
   int rope_dim_;
-  std::vector<float> plain_frequencies_;
-  std::vector<float> yarn_frequencies_;
-  Buffer plain_angles_;  // [T, Dr]
-  Buffer yarn_angles_;   // [T, Dr]
+  std::vector<float> plain_frequencies_;  // empty: no layer wants them
+  std::vector<float> yarn_frequencies_;   // likewise
   std::vector<RatioTables> ratios_;
+  // Offsets in bytes.
+  std::int64_t ids_at_ = 0;        // i32 [T]
+  std::int64_t positions_at_ = 0;  // i64 [sequences]
+  std::int64_t plain_at_ = 0;      // [T, Dr]
+  std::int64_t yarn_at_ = 0;       // [T, Dr]
+  Buffer device_;
+  std::vector<std::byte> host_;
   std::vector<Slice> slices_;
-  std::vector<float> host_;
   std::int64_t n_tokens_ = 0;
-  std::int64_t n_bytes_ = 0;
-  bool any_window_ = false;
 };
 
 }  // namespace precis

@@ -6,9 +6,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+
+#include "precis/status.h"
 
 #include "ops/attend.h"
 #include "ops/compress.h"
@@ -25,6 +30,23 @@
 
 namespace precis {
 
+/// Memory of a device of its own.
+struct DeviceMemory {
+  std::string device;  // "cuda:0 (NVIDIA H100 80GB HBM3)"
+  std::int64_t total_bytes = 0;
+  std::int64_t free_bytes = 0;       // to this process, what it has set aside included
+  std::int64_t workspace_bytes = 0;  // that operations take besides their arguments
+};
+
+/// The sizes of a model for which a backend may have limits.
+struct ModelSizes {
+  KvRowFormat kv;
+  IndexRowFormat index;  // width 0: no sparse layer
+  int n_streams = 1;
+  int n_experts = 0;
+  int n_active_experts = 0;
+};
+
 /// One device with its memory and its operations.
 ///
 /// Threads   one caller at a time
@@ -37,6 +59,22 @@ class Backend {
   /// Whether the host may read this backend's memory.  Where not, ids, counts and lists are not
   /// checked again: they were when the host made them.
   virtual bool host_readable() const { return true; }
+
+  /// Errors    kUnsupported — a size that this backend's operations cannot run; the message names it
+  virtual Result<void> check_sizes(const ModelSizes& sizes) const {
+    (void)sizes;
+    return {};
+  }
+
+  /// None where memory is the host's, which the system hands out page by page.
+  virtual std::optional<DeviceMemory> memory() const { return std::nullopt; }
+  /// Sets memory aside, so that allocations of `n_bytes` in all, those so far included, succeed.
+  ///
+  /// Errors    kBudget — the device has not as much; nothing is set aside then
+  virtual Result<void> reserve(std::int64_t n_bytes) {
+    (void)n_bytes;
+    return {};
+  }
 
   /// Zeroed memory of this backend.  Large CPU buffers take resident memory only when touched.
   virtual Buffer allocate(std::size_t n_bytes) = 0;
@@ -51,6 +89,19 @@ class Backend {
   virtual bool reads_host_weights() const { return false; }
   /// Bytes that load_weight keeps for such a matrix.
   virtual std::size_t weight_bytes(const WeightSource& source) const = 0;
+
+  /// Runs `body`, a series of operations, as one step.
+  ///
+  /// A backend may record what `body` does and, when `key` comes again, repeat the recording without
+  /// calling it.
+  /// Requires  for one key, operations with the same arguments on memory at the same addresses,
+  ///           except step_begin and first_position, which then lie in their cells; no copies
+  virtual void run_step(std::span<const std::uint64_t> key, const std::function<void()>& body) {
+    (void)key;
+    body();
+  }
+  /// From now on run_step calls every body, as a backend without recordings does anyway.
+  virtual void launch_directly() {}
 
   /// From now on every call adds its cost to `counter`, which must outlive the backend; null stops.
   ///

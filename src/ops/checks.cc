@@ -269,6 +269,7 @@ void check(const AttendArgs& args) {
     PRECIS_CHECK_LE(0, n);
     if (n > 0) check_kv_pool(args.compressed, args.format);
     if (!args.mass.empty()) PRECIS_CHECK_LE(n, args.mass.cols);
+    if (selection.max_first >= 0) PRECIS_CHECK_LE(n, selection.max_first);
   }
 }
 

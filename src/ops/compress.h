@@ -33,6 +33,8 @@ struct CompressArgs {
   int ratio = 0;
   bool overlap = false;
   std::int64_t first_position = 0;
+  // first_position in the backend's memory, for one that repeats recorded steps; null: no such step
+  const std::int64_t* first_position_cell = nullptr;
   RopeTable rope;  // [n finished blocks, Dr], stride R
   CompressedKind kind = CompressedKind::kKvRow;
   KvRowFormat kv_format;        // for kKvRow

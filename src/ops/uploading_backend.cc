@@ -276,6 +276,10 @@ class UploadingBackend final : public Backend {
       }
       a.compressed = call.rows(a.compressed, n_rows, false, a.n_kv_heads);
       a.q = call.in(a.q);
+      if (!a.selection.n_first.empty()) {
+        const auto& n_first = a.selection.n_first;
+        a.selection.max_first = *std::max_element(n_first.begin(), n_first.end());
+      }
       a.selection.n_first = call.in(a.selection.n_first);
       a.selection.listed = call.in(a.selection.listed);
       a.sink = call.in(a.sink);

@@ -170,6 +170,8 @@ struct WindowRows {
   RowPool pool;                 // rows_per_page == window
   int window = 0;               // W
   std::int64_t step_begin = 0;  // position of the step's first token
+  // step_begin in the backend's memory, for one that repeats recorded steps; null: no such step
+  const std::int64_t* step_begin_cell = nullptr;
 
   std::int64_t slot(std::int64_t position) const {
     return position < step_begin ? position % window : window + (position - step_begin);
@@ -188,6 +190,8 @@ struct WindowRows {
 struct RowSelection {
   std::span<const std::int32_t> n_first;  // [T]
   Mat<const std::int32_t> listed;         // [T·G, K]
+  // No n_first is larger.  Needed with n_first where the host cannot read it.
+  std::int64_t max_first = -1;
 };
 
 }  // namespace precis

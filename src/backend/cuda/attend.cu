@@ -5,7 +5,6 @@
 // so a result does not depend on what else is in the step.
 // Byte and cycle counts: docs/kernels/cuda_attend.md.
 #include <algorithm>
-#include <vector>
 
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
@@ -26,7 +25,7 @@ struct AttendCall {
   KvRowFormat format;
   Rows window_rows;
   int window;
-  std::int64_t step_begin;
+  StepValue step_begin;
   Rows compressed;
   const std::int32_t* n_first;  // [T], or null
   Mat<const std::int32_t> listed;
@@ -356,15 +355,6 @@ void run(Device& device, const AttendCall& c, unsigned n_tokens) {
   PRECIS_CUDA_LAUNCHED();
 }
 
-// The longest list of leading rows; it sizes the workspace, and lies on the device.
-std::int32_t longest(Device& device, std::span<const std::int32_t> n_first) {
-  std::vector<std::int32_t> host(n_first.size());
-  PRECIS_CUDA_CHECK(cudaMemcpyAsync(host.data(), n_first.data(), n_first.size_bytes(),
-                                    cudaMemcpyDeviceToHost, device.stream));
-  PRECIS_CUDA_CHECK(cudaStreamSynchronize(device.stream));
-  return *std::max_element(host.begin(), host.end());
-}
-
 // All tokens, as many at a time as a workspace of bounded size serves.
 void run_tokens(Device& device, AttendCall call) {
   constexpr std::int64_t kMaxWorkspaceFloats = std::int64_t{64} << 20;
@@ -386,7 +376,10 @@ void run_tokens(Device& device, AttendCall call) {
 void attend(Device& device, const AttendArgs& args) {
   if (args.q.n == 0) return;
   std::int64_t n_listed = args.selection.listed.cols;
-  if (!args.selection.n_first.empty()) n_listed = longest(device, args.selection.n_first);
+  if (!args.selection.n_first.empty()) {
+    PRECIS_CHECK_LE(std::int64_t{0}, args.selection.max_first);
+    n_listed = args.selection.max_first;
+  }
   for (int g = 0; g < args.n_kv_heads; ++g) {
     const AttendArgs a = args.n_kv_heads == 1 ? args : args.of_kv_head(g);
     AttendCall call{};
@@ -394,7 +387,7 @@ void attend(Device& device, const AttendArgs& args) {
     call.format = a.format;
     call.window_rows = rows_of(a.window.pool);
     call.window = a.window.window;
-    call.step_begin = a.window.step_begin;
+    call.step_begin = {a.window.step_begin, a.window.step_begin_cell};
     call.compressed = rows_of(a.compressed);
     call.n_first = a.selection.n_first.empty() ? nullptr : a.selection.n_first.data();
     call.listed = a.selection.listed;

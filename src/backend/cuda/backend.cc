@@ -1,6 +1,7 @@
 #include "backend/cuda/backend.h"
 
-#include <algorithm>
+#include <optional>
+#include <utility>
 
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -8,50 +9,63 @@
 #include "backend/cuda/device.h"
 #include "backend/cuda/draw.h"
 #include "backend/cuda/experts/pack.h"
+#include "backend/cuda/limits.h"
 #include "backend/cuda/ops.h"
+#include "backend/cuda/recording.h"
 #include "backend/cuda/weight.h"
 #include "base/check.h"
 
 namespace precis {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
+Error no_device(cudaError_t status) {
+  return cuda::device_error("cuda", status == cudaSuccess ? cudaErrorNoDevice : status);
+}
+
+std::string device_name(int idx, const std::string& name) {
+  return fmt::format("cuda:{} ({})", idx, name);
+}
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int idx) : idx_(idx) {}
+  CudaBackend(int idx, const CudaDeviceInfo& info)
+      : idx_(idx), device_name_(device_name(idx, info.name)), total_bytes_(info.total_bytes) {
+    device_.n_multiprocessors = info.n_multiprocessors;
+  }
   ~CudaBackend() override {
-    if (device_.stream != nullptr) cudaStreamDestroy(device_.stream);
+    if (device_.stream == nullptr) return;
+    cudaStreamSynchronize(device_.stream);  // the memory of what still runs goes with the pool
+    cudaStreamDestroy(device_.stream);
   }
 
   Result<void> start() {
-    cudaDeviceProp properties;
-    PRECIS_CUDA_CHECK(cudaGetDeviceProperties(&properties, idx_));
-    device_.n_multiprocessors = properties.multiProcessorCount;
-    device_.max_shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
     cudaError_t status = cudaSetDevice(idx_);
+    if (status == cudaSuccess) {
+      status = cudaDeviceGetAttribute(&device_.max_shared_bytes,
+                                      cudaDevAttrMaxSharedMemoryPerBlockOptin, idx_);
+    }
     if (status == cudaSuccess) {
       status = cudaStreamCreateWithFlags(&device_.stream, cudaStreamNonBlocking);
     }
-    if (status != cudaSuccess) {
-      return Error{ErrorCode::kBudget, fmt::format("cuda:{} ({}): {}", idx_, properties.name,
-                                                   cudaGetErrorString(status))};
-    }
-    return {};
+    if (status != cudaSuccess) return cuda::device_error(device_name_, status);
+    PRECIS_TRY(device_.pool.start(idx_, device_.stream, device_name_));
+    return device_.workspace.start(device_.pool);
   }
 
   std::string name() const override { return "cuda"; }
   std::string isa() const override { return "sm_90a"; }
   bool host_readable() const override { return false; }
 
-  Buffer allocate(std::size_t n_bytes) override {
-    void* data = nullptr;
-    const cudaError_t status = cudaMalloc(&data, std::max<std::size_t>(n_bytes, 1));
-    if (status == cudaErrorMemoryAllocation) out_of_memory(n_bytes);
-    PRECIS_CUDA_CHECK(status);
-    PRECIS_CUDA_CHECK(cudaMemsetAsync(data, 0, n_bytes, device_.stream));
-    return Buffer(data, n_bytes, [](void* memory, std::size_t) { cudaFree(memory); });
+  Result<void> check_sizes(const ModelSizes& sizes) const override {
+    return cuda::check_sizes(sizes);
   }
+
+  std::optional<DeviceMemory> memory() const override {
+    return DeviceMemory{device_name_, total_bytes_, device_.pool.free_bytes(),
+                        cuda::Workspace::kBytes};
+  }
+  Result<void> reserve(std::int64_t n_bytes) override { return device_.pool.reserve(n_bytes); }
+  Buffer allocate(std::size_t n_bytes) override { return device_.pool.allocate(n_bytes); }
   void copy_in(std::byte* device, std::span<const std::byte> host) override {
     if (host.empty()) return;
     // From pageable memory the call returns when `host` may be reused.
@@ -64,6 +78,11 @@ class CudaBackend final : public Backend {
         cudaMemcpyAsync(host.data(), device, host.size(), cudaMemcpyDeviceToHost, device_.stream));
     PRECIS_CUDA_CHECK(cudaStreamSynchronize(device_.stream));
   }
+
+  void run_step(std::span<const std::uint64_t> key, const std::function<void()>& body) override {
+    repeats_steps_ ? recordings_.run(key, device_.stream, body) : body();
+  }
+  void launch_directly() override { repeats_steps_ = false; }
 
   std::unique_ptr<Weight> load_weight(const WeightSource& source) override {
     const auto place = [&](const void* stored, const RandomTable* drawn, std::size_t n_bytes) {
@@ -97,8 +116,8 @@ class CudaBackend final : public Backend {
     const cudaError_t status = cudaHostAlloc(&data, n_bytes, cudaHostAllocMapped);
     if (status == cudaErrorMemoryAllocation) {
       check_failed(__FILE__, __LINE__, "pinned host memory",
-                   fmt::format("cuda:{}: want {:.2f} GiB more for experts on the host", idx_,
-                               static_cast<double>(n_bytes) / kGiB));
+                   fmt::format("{}: want {:.2f} GiB more for experts on the host", device_name_,
+                               static_cast<double>(n_bytes) / (1 << 30)));
     }
     PRECIS_CUDA_CHECK(status);
     return Buffer(data, n_bytes, [](void* memory, std::size_t) { cudaFreeHost(memory); });
@@ -136,18 +155,6 @@ class CudaBackend final : public Backend {
                                               std::move(blocks), std::move(row_scales));
   }
 
-  // Memory beyond the plan cannot be refused by an operation, so it ends the program, with numbers.
-  [[noreturn]] void out_of_memory(std::size_t n_bytes) const {
-    std::size_t free_bytes = 0;
-    std::size_t total_bytes = 0;
-    cudaMemGetInfo(&free_bytes, &total_bytes);
-    check_failed(
-        __FILE__, __LINE__, "device memory",
-        fmt::format("cuda:{}: want {:.2f} GiB more, {:.2f} of {:.2f} GiB are free", idx_,
-                    static_cast<double>(n_bytes) / kGiB, static_cast<double>(free_bytes) / kGiB,
-                    static_cast<double>(total_bytes) / kGiB));
-  }
-
   cuda::Device& begin() {
     device_.workspace.begin();
     return device_;
@@ -171,26 +178,25 @@ class CudaBackend final : public Backend {
   void do_experts(const ExpertsArgs& a) override { cuda::experts(begin(), tables_, a); }
 
   int idx_;
+  std::string device_name_;
+  std::int64_t total_bytes_;
   cuda::Device device_;
   cuda::ExpertTables tables_;
+  cuda::StepRecordings recordings_;
+  bool repeats_steps_ = true;
 };
 
 }  // namespace
 
 Result<std::vector<CudaDeviceInfo>> list_cuda_devices() {
   int n = 0;
-  const cudaError_t status = cudaGetDeviceCount(&n);
-  if (status != cudaSuccess || n == 0) {
-    cudaGetLastError();  // a later call starts without this one's error
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("cuda: want a driver for CUDA {}.{} and a GPU, found none ({})",
-                             CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10,
-                             status == cudaSuccess ? "no device" : cudaGetErrorString(status))};
-  }
+  const cudaError_t counted = cudaGetDeviceCount(&n);
+  if (counted != cudaSuccess || n == 0) return no_device(counted);
   std::vector<CudaDeviceInfo> devices;
   for (int i = 0; i < n; ++i) {
     cudaDeviceProp properties;
-    PRECIS_CUDA_CHECK(cudaGetDeviceProperties(&properties, i));
+    const cudaError_t status = cudaGetDeviceProperties(&properties, i);
+    if (status != cudaSuccess) return cuda::device_error(fmt::format("cuda:{}", i), status);
     CudaDeviceInfo info{properties.name,
                         properties.major,
                         properties.minor,
@@ -218,11 +224,12 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(int idx) {
   }
   const CudaDeviceInfo& device = devices[static_cast<std::size_t>(idx)];
   if (!device.supported()) {
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("cuda:{} ({}): want compute capability 9.0, found {}.{}", idx,
-                             device.name, device.compute_major, device.compute_minor)};
+    return Error{
+        ErrorCode::kUnsupported,
+        fmt::format("{}: want compute capability 9.0, found {}.{}", device_name(idx, device.name),
+                    device.compute_major, device.compute_minor)};
   }
-  auto backend = std::make_unique<CudaBackend>(idx);
+  auto backend = std::make_unique<CudaBackend>(idx, device);
   PRECIS_TRY(backend->start());
   return std::unique_ptr<Backend>(std::move(backend));
 }

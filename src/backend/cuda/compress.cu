@@ -1,6 +1,7 @@
 // The compressor: a block per finished row reads its tokens from the state or from the step, then
-// one kernel brings the state up to date.  A row's sums run over its slots in order, so it does not
-// matter from where a slot is read.
+// the state is brought up to date.  A row's sums run over its slots in order, so it does not matter
+// from where a slot is read.
+#include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
 #include "base/check.h"
@@ -8,7 +9,8 @@
 namespace precis::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 256;
+constexpr std::int64_t kFewTokens = 4;
 
 struct CompressCall {
   Mat<const float> kv;
@@ -19,7 +21,7 @@ struct CompressCall {
   Mat<float> state_score;
   int ratio;
   bool overlap;
-  std::int64_t first_position;
+  StepValue first_position;
   Mat<const float> angles;
   CompressedKind kind;
   KvRowFormat kv_format;
@@ -46,9 +48,8 @@ __device__ float2 token_values(const CompressCall& c, std::int64_t block, int in
           c.state_score.data[slot * c.state_score.stride + column]};
 }
 
-__global__ void store_rows(CompressCall c) {
-  extern __shared__ float row[];
-  const std::int64_t block = c.first_block() + blockIdx.x;
+// The row of block `block`; its rotary angles are row `idx` of the call's.
+__device__ void store_row(const CompressCall& c, std::int64_t block, std::int64_t idx, float* row) {
   const int n_slots = c.overlap ? 2 * c.ratio : c.ratio;
   for (int channel = static_cast<int>(threadIdx.x); channel < c.width; channel += kThreads) {
     const auto slot_values = [&](int slot) {
@@ -57,9 +58,11 @@ __global__ void store_rows(CompressCall c) {
                             : token_values(c, block, slot - c.ratio, c.width + channel);
     };
     float largest = -INFINITY;
+#pragma unroll 8
     for (int slot = 0; slot < n_slots; ++slot) largest = fmaxf(largest, slot_values(slot).y);
     float sum = 0;
     float weighted = 0;
+#pragma unroll 8
     for (int slot = 0; slot < n_slots; ++slot) {
       const float2 values = slot_values(slot);
       const float weight = expf(values.y - largest);
@@ -74,8 +77,8 @@ __global__ void store_rows(CompressCall c) {
     row[i] = round_as(row[i] * scale * c.norm[i], c.rounding);
   }
   __syncthreads();
-  block_rotate(row, c.width, c.angles.data + blockIdx.x * c.angles.stride,
-               static_cast<int>(c.angles.cols), c.rounding);
+  block_rotate(row, c.width, c.angles.data + idx * c.angles.stride, static_cast<int>(c.angles.cols),
+               c.rounding);
   if (c.kind == CompressedKind::kKvRow) {
     block_write_kv_row(row, c.rows, block, c.kv_format);
   } else {
@@ -84,12 +87,10 @@ __global__ void store_rows(CompressCall c) {
   }
 }
 
-// A thread owns one column of one token of a block, in both halves of the state.
-__global__ void update_state(CompressCall c, std::int64_t end) {
-  const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const std::int64_t column = item % c.kv.cols;
-  const int in_block = static_cast<int>(item / c.kv.cols);
-  if (in_block >= c.ratio) return;
+// Column `column` of the tokens at place `in_block` of a block, in both halves of the state: one
+// thread's, as it reads what it replaces.
+__device__ void update_column(const CompressCall& c, int in_block, std::int64_t column) {
+  const std::int64_t end = c.first_position + c.kv.rows;
   const std::int64_t slot = (c.overlap ? c.ratio : 0) + in_block;
   const auto store = [&](std::int64_t to, float2 values) {
     c.state_kv.data[to * c.state_kv.stride + column] = values.x;
@@ -106,6 +107,39 @@ __global__ void update_state(CompressCall c, std::int64_t end) {
   }
 }
 
+__global__ void __launch_bounds__(kThreads) store_rows(CompressCall c) {
+  extern __shared__ float row[];
+  begin_kernel();
+  const std::int64_t block = c.first_block() + blockIdx.x;
+  if (block < (c.first_position + c.kv.rows) / c.ratio) store_row(c, block, blockIdx.x, row);
+}
+
+__global__ void __launch_bounds__(kThreads) update_state(CompressCall c) {
+  begin_kernel();
+  const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int in_block = static_cast<int>(item / c.kv.cols);
+  if (in_block < c.ratio) update_column(c, in_block, item % c.kv.cols);
+}
+
+// A step of few tokens, which finishes at most one row: one block does both.
+__global__ void __launch_bounds__(kThreads) store_and_update(CompressCall c) {
+  extern __shared__ float row[];
+  begin_kernel();
+  const std::int64_t first = c.first_position;
+  const std::int64_t block = c.first_block();
+  if (block < (first + c.kv.rows) / c.ratio) {
+    store_row(c, block, 0, row);
+    __syncthreads();
+  }
+  // Where blocks overlap, a finished one moves whole; else only the step's own places change.
+  const int n_places = c.overlap ? c.ratio : static_cast<int>(c.kv.rows);
+  for (std::int64_t i = threadIdx.x; i < n_places * c.kv.cols; i += kThreads) {
+    const std::int64_t place = i / c.kv.cols;
+    update_column(c, static_cast<int>(c.overlap ? place : (first + place) % c.ratio),
+                  i % c.kv.cols);
+  }
+}
+
 }  // namespace
 
 void compress(Device& device, const CompressArgs& a) {
@@ -113,21 +147,35 @@ void compress(Device& device, const CompressArgs& a) {
   PRECIS_CHECK(a.kind != CompressedKind::kKvRow ||
                a.kv_format.nope_storage == NopeStorage::kE4m3Scales8);
   PRECIS_CHECK(a.kind == CompressedKind::kKvRow || a.index_format.storage == IndexStorage::kE2m1);
-  const CompressCall call{
-      a.kv,          a.score,     a.ape.data(),    a.norm.data(),    a.state_kv,
-      a.state_score, a.ratio,     a.overlap,       a.first_position, a.rope.cos_sin,
-      a.kind,        a.kv_format, rows_of(a.rows), a.width(),        a.eps,
-      a.rounding};
-  if (a.n_finished() > 0) {
-    const int shared_bytes = 4 * (a.width() + kWarp);
-    store_rows<<<static_cast<unsigned>(a.n_finished()), kThreads, shared_bytes, device.stream>>>(
-        call);
-    PRECIS_CUDA_LAUNCHED();
+  const CompressCall call{a.kv,
+                          a.score,
+                          a.ape.data(),
+                          a.norm.data(),
+                          a.state_kv,
+                          a.state_score,
+                          a.ratio,
+                          a.overlap,
+                          StepValue{a.first_position, a.first_position_cell},
+                          a.rope.cos_sin,
+                          a.kind,
+                          a.kv_format,
+                          rows_of(a.rows),
+                          a.width(),
+                          a.eps,
+                          a.rounding};
+  const int shared_bytes = 4 * (a.width() + kWarp);
+  // At most so many rows, wherever the step begins: its position may lie in a cell.
+  const std::int64_t max_rows = (a.kv.rows + a.ratio - 1) / a.ratio;
+  if (max_rows == 1 && a.kv.rows <= kFewTokens) {
+    launch_overlapping(device, store_and_update, 1, kThreads, shared_bytes, 1, call);
+    return;
   }
+  launch_overlapping(device, store_rows, static_cast<unsigned>(max_rows), kThreads, shared_bytes, 1,
+                     call);
   const std::int64_t n_items = a.ratio * a.kv.cols;
-  update_state<<<static_cast<unsigned>((n_items + kThreads - 1) / kThreads), kThreads, 0,
-                 device.stream>>>(call, a.first_position + a.kv.rows);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, update_state,
+                     static_cast<unsigned>((n_items + kThreads - 1) / kThreads), kThreads, 0, 1,
+                     call);
 }
 
 }  // namespace precis::cuda

@@ -1,13 +1,22 @@
-// The device as the operations use it: one stream, and a workspace that only grows.
+// The device as the operations use it: one stream, and a workspace of fixed size.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <cuda_runtime_api.h>
 
+#include "precis/status.h"
+
+#include "backend/cuda/memory.h"
+#include "tensor/buffer.h"
+
 namespace precis::cuda {
+
+/// What `status` means for someone who wants to use the device called `device`.
+Error device_error(const std::string& device, cudaError_t status);
 
 /// Ends the program unless `status` is success: after open, a CUDA error is a defect of a kernel or
 /// memory that the plan did not foresee, and neither leaves a device to go on with.
@@ -18,13 +27,22 @@ void check_cuda(cudaError_t status, const char* file, int line, const char* expr
 
 /// Device memory for the intermediate values of one operation.
 ///
-/// begin() forgets what was taken before; the kernels that use it are ordered by the stream.
+/// begin() forgets what was taken before; the kernels that use it are ordered by the stream.  What
+/// was handed out never moves, as recorded steps go on using it.
 class Workspace {
  public:
+  /// What a plan counts.  An operation on many tokens cuts its work so that this is enough; one that
+  /// takes more makes it grow.
+  static constexpr std::int64_t kBytes = std::int64_t{512} << 20;
+
   Workspace() = default;
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
-  ~Workspace();
+
+  /// Takes kBytes of `pool`, which must outlive the workspace.
+  ///
+  /// Errors    kBudget — it has less
+  Result<void> start(DevicePool& pool);
 
   void begin() { used_ = 0; }
 
@@ -37,37 +55,33 @@ class Workspace {
  private:
   void* take_bytes(std::size_t n_bytes);
 
-  struct Block {
-    void* data;
-    std::size_t n_bytes;
-  };
-  std::vector<Block> blocks_;
+  DevicePool* pool_ = nullptr;
+  std::vector<Buffer> blocks_;
   std::size_t used_ = 0;  // of all blocks, counted from the first
 };
 
-/// Device memory that is zero between operations: a kernel that counts in it leaves zeros behind.
+/// Device memory of one operation that is zero at first; its kernels leave behind what the next launch
+/// wants to find.
+///
+/// What was handed out stays, as recorded steps go on using it.
 class Counters {
  public:
-  Counters() = default;
-  Counters(const Counters&) = delete;
-  Counters& operator=(const Counters&) = delete;
-  ~Counters();
-
-  /// The first `n` of the counters; calls of one operation share them.
-  int* first(std::int64_t n, cudaStream_t stream);
+  /// The first `n` of the counters; all calls share them.
+  int* first(std::int64_t n, DevicePool& pool);
 
  private:
-  int* data_ = nullptr;
-  std::int64_t n_ = 0;
+  std::vector<Buffer> blocks_;  // the last and largest is handed out
 };
 
 /// What a kernel launch needs besides its arguments.
 struct Device {
   cudaStream_t stream = nullptr;
+  DevicePool pool;
   int n_multiprocessors = 0;
   int max_shared_bytes = 0;  // dynamic shared memory that a block can ask for
   Workspace workspace;
-  Counters counters;
+  Counters hyper_counters;
+  Counters select_counters;
 };
 
 /// Reports a failed launch; call it after every <<<>>>.

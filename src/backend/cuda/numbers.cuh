@@ -73,6 +73,14 @@ __device__ inline std::uint32_t to_e4m3x4(const float (&values)[4], float invers
   return pair(0) | pair(2) << 16;
 }
 
+// A number that changes from step to step.  A repeated recording reads it from the cell.
+struct StepValue {
+  std::int64_t value = 0;
+  const std::int64_t* cell = nullptr;
+
+  __device__ operator std::int64_t() const { return cell == nullptr ? value : __ldg(cell); }
+};
+
 // ---- Reductions: a fixed tree, so a result depends on the values alone.
 
 __device__ inline float warp_sum(float value) {

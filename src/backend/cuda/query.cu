@@ -1,6 +1,7 @@
 // Per-head work between the projections and attention: a block per row, held in shared memory.
 #include <algorithm>
 
+#include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
 #include "base/check.h"
@@ -16,6 +17,7 @@ int shared_bytes(std::int64_t width) {
 
 __global__ void query_heads(QueryArgs a) {
   extern __shared__ float row[];
+  begin_kernel();
   const int width = static_cast<int>(a.q.cols);
   float* sums = row + width;
   const std::int64_t t = blockIdx.x / a.q.planes;
@@ -35,6 +37,7 @@ __global__ void store_window_rows(Mat<const float> kv, const float* norm, RopeTa
                                   KvRowFormat format, Rows rows, int window, float eps,
                                   Rounding rounding) {
   extern __shared__ float row[];
+  begin_kernel();
   const int width = static_cast<int>(kv.cols);
   const std::int64_t t = blockIdx.x;
   const float* from = kv.data + t * kv.stride;
@@ -48,7 +51,8 @@ __global__ void store_window_rows(Mat<const float> kv, const float* norm, RopeTa
   block_write_kv_row(row, rows, window + t, format);
 }
 
-__global__ void move_rows(Rows rows, int window, std::int64_t step_begin, std::int64_t first) {
+__global__ void move_rows(Rows rows, int window, StepValue step_begin, std::int64_t first) {
+  begin_kernel();
   const std::int64_t i = first + blockIdx.x;
   const std::int64_t to = (step_begin + i) % window;
   const std::int64_t from = window + i;
@@ -63,6 +67,7 @@ __global__ void move_rows(Rows rows, int window, std::int64_t step_begin, std::i
 __global__ void pack_index_queries(Cube<const float> q, RopeTable rope, Rows out,
                                    Rounding rounding) {
   extern __shared__ float row[];
+  begin_kernel();
   const int width = static_cast<int>(q.cols);
   const std::int64_t t = blockIdx.x / q.planes;
   const float* head = q.data + static_cast<std::int64_t>(blockIdx.x) * width;
@@ -79,36 +84,34 @@ __global__ void pack_index_queries(Cube<const float> q, RopeTable rope, Rows out
 void query(Device& device, const QueryArgs& args) {
   const std::int64_t n = args.q.n * args.q.planes;
   if (n == 0) return;
-  query_heads<<<static_cast<unsigned>(n), kThreads, shared_bytes(args.q.cols), device.stream>>>(
-      args);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, query_heads, static_cast<unsigned>(n), kThreads,
+                     shared_bytes(args.q.cols), 1, args);
 }
 
 void window_rows(Device& device, const WindowRowsArgs& args) {
   if (args.kv.rows == 0) return;
   PRECIS_CHECK(args.format.nope_storage == NopeStorage::kE4m3Scales8);
-  store_window_rows<<<static_cast<unsigned>(args.kv.rows), kThreads, shared_bytes(args.kv.cols),
-                      device.stream>>>(args.kv, args.norm.data(), args.rope, args.format,
-                                       rows_of(args.rows.pool), args.rows.window, args.eps,
-                                       args.rounding);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, store_window_rows, static_cast<unsigned>(args.kv.rows), kThreads,
+                     shared_bytes(args.kv.cols), 1, args.kv, args.norm.data(), args.rope,
+                     args.format, rows_of(args.rows.pool), args.rows.window, args.eps,
+                     args.rounding);
 }
 
 void commit_window(Device& device, const CommitWindowArgs& args) {
   if (args.n_tokens == 0 || args.rows.window == 0) return;
   const std::int64_t first = std::max<std::int64_t>(0, args.n_tokens - args.rows.window);
-  move_rows<<<static_cast<unsigned>(args.n_tokens - first), kThreads, 0, device.stream>>>(
-      rows_of(args.rows.pool), args.rows.window, args.rows.step_begin, first);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, move_rows, static_cast<unsigned>(args.n_tokens - first), kThreads, 0,
+                     1, rows_of(args.rows.pool), args.rows.window,
+                     StepValue{args.rows.step_begin, args.rows.step_begin_cell}, first);
 }
 
 void index_query(Device& device, const IndexQueryArgs& args) {
   const std::int64_t n = args.q.n * args.q.planes;
   if (n == 0) return;
   PRECIS_CHECK(args.format.storage == IndexStorage::kE2m1);
-  pack_index_queries<<<static_cast<unsigned>(n), kThreads, shared_bytes(args.q.cols),
-                       device.stream>>>(args.q, args.rope, rows_of(args.out), args.rounding);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, pack_index_queries, static_cast<unsigned>(n), kThreads,
+                     shared_bytes(args.q.cols), 1, args.q, args.rope, rows_of(args.out),
+                     args.rounding);
 }
 
 }  // namespace precis::cuda

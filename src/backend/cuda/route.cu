@@ -1,4 +1,6 @@
-// The router: gate products, then a thread per token chooses among a few hundred scores.
+// The router: gate products, then a warp per token chooses among a few hundred scores.
+#include "backend/cuda/launch.h"
+#include "backend/cuda/limits.h"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/product.h"
@@ -7,8 +9,8 @@
 namespace precis::cuda {
 namespace {
 
-constexpr int kThreads = 32;
-constexpr int kMaxActive = 16;
+constexpr int kThreads = 128;
+constexpr int kNone = 1 << 30;  // behind every expert
 
 // log1p keeps what exp(x) adds below 2^-24; above the threshold softplus(x) = x to the last bit.
 __device__ float gate_score(float logit) {
@@ -17,56 +19,84 @@ __device__ float gate_score(float logit) {
   return sqrtf(static_cast<float>(log1p(exp(static_cast<double>(logit)))));
 }
 
-__global__ void score_experts(float* logits, std::int64_t n) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
-  if (i < n) logits[i] = gate_score(logits[i]);
-}
-
-__global__ void choose_experts(RouteArgs a, const float* scores, int n_experts) {
-  const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (t >= a.x.rows) return;
-  const auto n_active = static_cast<int>(a.expert_idx.cols);
-  const float* score = scores + t * n_experts;
-  int chosen[kMaxActive];
-  int n = 0;
-  if (a.tid2eid.rows > 0) {
-    for (; n < n_active; ++n) chosen[n] = a.tid2eid.data[a.ids[t] * a.tid2eid.stride + n];
-  } else {
-    const auto value = [&](int e) {
-      const float biased = score[e] + a.bias[e];
-      return isnan(biased) ? -INFINITY : biased;
-    };
-    // Insertion into the best so far; experts come in ascending order, so equal ones stay behind.
-    for (int e = 0; e < n_experts; ++e) {
-      const float candidate = value(e);
-      if (n == n_active && !(candidate > value(chosen[n - 1]))) continue;
-      int place = n < n_active ? n++ : n - 1;
-      for (; place > 0 && candidate > value(chosen[place - 1]); --place) {
-        chosen[place] = chosen[place - 1];
-      }
-      chosen[place] = e;
+// The best of the experts that are left, the lowest of equal ones, known to all lanes.  Lane l holds
+// the biased scores of experts l, l + 32, …
+template <int kOwn>
+__device__ int take_best(float (&biased)[kOwn]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  float best = -INFINITY;
+  int expert = kNone;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const bool is_better = biased[i] > best || (expert == kNone && biased[i] == best);
+    if (is_better) best = biased[i], expert = lane + kWarp * i;
+  }
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    const float other = __shfl_xor_sync(0xffffffff, best, step);
+    const int other_expert = __shfl_xor_sync(0xffffffff, expert, step);
+    if (other > best || (other == best && other_expert < expert)) {
+      best = other, expert = other_expert;
     }
   }
-  for (int i = 1; i < n; ++i) {
-    const int e = chosen[i];
-    int place = i;
-    for (; place > 0 && chosen[place - 1] > e; --place) chosen[place] = chosen[place - 1];
-    chosen[place] = e;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    if (lane + kWarp * i == expert) biased[i] = NAN;  // equal to nothing, above nothing
   }
+  return expert;
+}
+
+// A warp per token; kOwn experts a lane.
+template <int kOwn>
+__global__ void __launch_bounds__(kThreads)
+    choose_experts(RouteArgs a, const float* logits, int n_experts) {
+  begin_kernel();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const std::int64_t t = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
+  if (t >= a.x.rows) return;
+  const auto n_active = static_cast<int>(a.expert_idx.cols);
+  int chosen = kNone;  // by lane i < n_active
+  if (a.tid2eid.rows > 0) {
+    if (lane < n_active) chosen = a.tid2eid.data[a.ids[t] * a.tid2eid.stride + lane];
+  } else {
+    float biased[kOwn];
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const int e = lane + kWarp * i;
+      biased[i] = NAN;
+      if (e < n_experts) {
+        biased[i] = gate_score(logits[t * n_experts + e]) + a.bias[e];
+        if (isnan(biased[i])) biased[i] = -INFINITY;
+      }
+    }
+    for (int i = 0; i < n_active; ++i) {
+      const int expert = take_best(biased);
+      if (lane == i) chosen = expert;
+    }
+  }
+  // Ascending: a lane's place is the number of smaller ones, as no expert comes twice.
+  int place = 0;
+  for (int i = 0; i < n_active; ++i) {
+    const int other = __shfl_sync(0xffffffff, chosen, i);
+    place += other < chosen || (other == chosen && i < lane) ? 1 : 0;
+  }
+  const float score = lane < n_active ? gate_score(logits[t * n_experts + chosen]) : 0;
   float sum = 0;
-  for (int i = 0; i < n; ++i) sum += score[chosen[i]];
-  for (int i = 0; i < n; ++i) {
-    a.expert_idx.data[t * a.expert_idx.stride + i] = chosen[i];
-    a.weight.data[t * a.weight.stride + i] = score[chosen[i]] / sum * a.route_scale;
+  for (int p = 0; p < n_active; ++p) {
+    const unsigned at_place = __ballot_sync(0xffffffff, lane < n_active && place == p);
+    sum += __shfl_sync(0xffffffff, score, __ffs(static_cast<int>(at_place)) - 1);
   }
+  if (lane >= n_active) return;
+  a.expert_idx.data[t * a.expert_idx.stride + place] = chosen;
+  a.weight.data[t * a.weight.stride + place] = score / sum * a.route_scale;
 }
 
 }  // namespace
 
 void route(Device& device, const RouteArgs& args) {
   if (args.x.rows == 0) return;
-  PRECIS_CHECK_LE(args.expert_idx.cols, std::int64_t{kMaxActive});
+  PRECIS_CHECK_LE(args.expert_idx.cols, std::int64_t{kMaxActiveExperts});
   const WeightView gate = view_of(args.gate);
+  PRECIS_CHECK_LE(gate.n_out, kMaxExperts);
   const std::int64_t n = args.x.rows * gate.n_out;
   auto* scores = device.workspace.take<float>(n);
   Product product;
@@ -77,12 +107,10 @@ void route(Device& device, const RouteArgs& args) {
   product.out_stride = gate.n_out;
   product.n_rows = static_cast<int>(args.x.rows);
   multiply(device, product);
-  score_experts<<<static_cast<unsigned>((n + 255) / 256), 256, 0, device.stream>>>(scores, n);
-  PRECIS_CUDA_LAUNCHED();
-  const std::int64_t n_blocks = (args.x.rows + kThreads - 1) / kThreads;
-  choose_experts<<<static_cast<unsigned>(n_blocks), kThreads, 0, device.stream>>>(args, scores,
-                                                                                  gate.n_out);
-  PRECIS_CUDA_LAUNCHED();
+  const auto n_blocks = static_cast<unsigned>((args.x.rows * kWarp + kThreads - 1) / kThreads);
+  launch_overlapping(
+      device, gate.n_out <= 8 * kWarp ? choose_experts<8> : choose_experts<kMaxExperts / kWarp>,
+      n_blocks, kThreads, 0, 1, args, scores, gate.n_out);
 }
 
 }  // namespace precis::cuda

@@ -17,7 +17,7 @@ void prepare_meeting(Device& device, SelectCall& call, int n_splits, int n_group
   PRECIS_CHECK_LE(n_groups, kMaxGroups);
   const std::int64_t n_tokens = call.weights.rows;
   const std::int64_t n_counts = n_tokens * kHistograms * kSteps;
-  int* counters = device.counters.first(kMaxGroups + n_counts + n_tokens, device.stream);
+  int* counters = device.select_counters.first(kMaxGroups + n_counts + n_tokens, device.pool);
   call.meeting.n_blocks = n_splits;
   call.meeting.arrived = reinterpret_cast<unsigned int*>(counters);
   call.meeting.histograms = counters + kMaxGroups;

@@ -59,7 +59,7 @@ ExpertsArgs slice_tokens(const ExpertsArgs& args, std::int64_t begin, std::int64
 void experts(Device& device, ExpertTables& tables, const ExpertsArgs& args) {
   if (args.x.rows == 0) return;
   const ExpertTables::Table table = tables.of(args.experts, args.shared, device.stream);
-  if (!table.suits_mixture || !is_as_released(args) || args.experts.size() > kMaxExperts) {
+  if (!table.suits_mixture || !is_as_released(args)) {
     run_general(device, table, args);
     return;
   }

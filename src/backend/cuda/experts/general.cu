@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "backend/cuda/experts/paths.h"
-#include "backend/cuda/experts/rows.h"
+#include "backend/cuda/limits.h"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/product.h"
 #include "base/check.h"

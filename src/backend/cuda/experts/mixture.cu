@@ -9,8 +9,8 @@
 #include <cuda_bf16.h>
 
 #include "backend/cuda/experts/config.cuh"
-#include "backend/cuda/experts/launch.h"
 #include "backend/cuda/experts/mixture.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 
 namespace precis::cuda {

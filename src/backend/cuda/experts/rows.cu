@@ -2,8 +2,9 @@
 
 #include <cuda_bf16.h>
 
-#include "backend/cuda/experts/launch.h"
 #include "backend/cuda/experts/rows.h"
+#include "backend/cuda/launch.h"
+#include "backend/cuda/limits.h"
 #include "backend/cuda/numbers.cuh"
 #include "base/check.h"
 
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(kPlanThreads)
     plan_kernel(Mat<const std::int32_t> expert_idx, Mat<const float> weight, int n_experts,
                 int max_tile_rows, RowPlan plan) {
   __shared__ int counts[kMaxExperts];
-  allow_next_kernel();
+  begin_kernel();
   const int thread = static_cast<int>(threadIdx.x);
   const auto n_tokens = static_cast<int>(expert_idx.rows);
   const int n_pairs = n_tokens * plan.n_active;
@@ -175,9 +176,8 @@ RowPlan plan_rows(Device& device, const ExpertsArgs& args, int max_tile_rows) {
   plan.n_routed_tiles = device.workspace.take<int>(1);
   plan.place = device.workspace.take<std::int32_t>(n_pairs);
   plan.row_weight = device.workspace.take<float>(plan.max_rows);
-  plan_kernel<<<1, kPlanThreads, 0, device.stream>>>(args.expert_idx, args.weight, n_experts,
-                                                     max_tile_rows, plan);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, plan_kernel, 1, kPlanThreads, 0, 1, args.expert_idx, args.weight,
+                     n_experts, max_tile_rows, plan);
   return plan;
 }
 

@@ -10,8 +10,6 @@
 
 namespace precis::cuda {
 
-inline constexpr int kMaxExperts = 1024;
-
 /// Rows begin … begin + n - 1 meet the weight of index `weight`; `begin` is a multiple of 8.
 struct RowTile {
   int weight;
@@ -31,7 +29,7 @@ struct RowPlan {
   int n_active = 0;
 };
 
-/// Plans the rows of a call; a tile has at most `max_tile_rows`.  One launch.
+/// Plans the rows of a call; a tile has at most `max_tile_rows`.  One launch, to overlap.
 RowPlan plan_rows(Device& device, const ExpertsArgs& args, int max_tile_rows);
 
 /// Quantises each token and writes it to its rows.  Launched to overlap with its neighbours.

@@ -1,0 +1,115 @@
+// A GPU's recorded steps against the same steps launched kernel by kernel: the same bits.
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "precis/engine.h"
+#include "precis/host.h"
+#include "precis/session.h"
+#include "precis/synthetic.h"
+
+#include "base/rng.h"
+
+namespace precis {
+namespace {
+
+using Logits = std::vector<float>;
+
+std::vector<TokenId> tokens(std::int64_t n, std::uint64_t seed) {
+  std::vector<TokenId> out;
+  for (std::int64_t i = 0; i < n; ++i) {
+    out.push_back(static_cast<TokenId>(random_bits(seed, static_cast<std::uint64_t>(i)) % 4096));
+  }
+  return out;
+}
+
+class CudaSteps : public testing::TestWithParam<ComputeMode> {
+ protected:
+  void SetUp() override {
+    const auto devices = list_devices();
+    if (!devices.ok() || !devices->front().supported) GTEST_SKIP() << "no GPU";
+  }
+  static std::unique_ptr<Engine> open(StepLaunch launch,
+                                      std::optional<SyntheticModel> synthetic = {}) {
+    auto engine = Engine::open({.model = PRECIS_MODELS "/mini",
+                                .backend = "cuda",
+                                .mode = GetParam(),
+                                .n_threads = 1,
+                                .max_tokens = 2000,
+                                .chunk_tokens = 128,
+                                .synthetic = synthetic,
+                                .launch = launch});
+    EXPECT_TRUE(engine.ok()) << (engine.ok() ? "" : engine.error().message);
+    return *std::move(engine);
+  }
+  static Logits step(Session& session, TokenId token) {
+    const auto result = session.step(token);
+    EXPECT_TRUE(result.ok()) << result.error().message;
+    return {session.logits().begin(), session.logits().end()};
+  }
+};
+
+// The prompt ends so that the steps cross a page, blocks of both ratios and a bound on visible rows.
+TEST_P(CudaSteps, RepeatedEqualsDirectBitForBit) {
+  const auto repeated = open(StepLaunch::kRepeated);
+  const auto direct = open(StepLaunch::kDirect);
+  const auto a = std::move(repeated->new_session()).value();
+  const auto b = std::move(direct->new_session()).value();
+  const std::vector<TokenId> prompt = tokens(230, 1);
+  ASSERT_TRUE(a->sync(prompt).ok());
+  ASSERT_TRUE(b->sync(prompt).ok());
+  for (const TokenId token : tokens(300, 2)) {
+    ASSERT_EQ(step(*a, token), step(*b, token)) << "position " << a->position();
+  }
+}
+
+TEST_P(CudaSteps, SessionsThatTakeTurnsKeepTheirOwnCaches) {
+  const auto engine = open(StepLaunch::kRepeated);
+  const auto direct = open(StepLaunch::kDirect);
+  const auto a = std::move(engine->new_session()).value();
+  const auto b = std::move(engine->new_session()).value();
+  const auto want_a = std::move(direct->new_session()).value();
+  const auto want_b = std::move(direct->new_session()).value();
+  ASSERT_TRUE(b->sync(tokens(140, 3)).ok());
+  ASSERT_TRUE(want_b->sync(tokens(140, 3)).ok());
+  for (const TokenId token : tokens(20, 4)) {
+    ASSERT_EQ(step(*a, token), step(*want_a, token)) << "position " << a->position();
+    ASSERT_EQ(step(*b, token), step(*want_b, token)) << "position " << b->position();
+  }
+}
+
+TEST_P(CudaSteps, GoingBackRepeatsTheSameBits) {
+  const auto engine = open(StepLaunch::kRepeated);
+  const auto session = std::move(engine->new_session()).value();
+  std::vector<TokenId> text = tokens(200, 5);
+  ASSERT_TRUE(session->sync(text).ok());
+  std::vector<Logits> first;
+  for (const TokenId token : tokens(10, 6)) first.push_back(step(*session, token));
+  ASSERT_TRUE(session->sync(text).ok());
+  std::size_t i = 0;
+  for (const TokenId token : tokens(10, 6)) ASSERT_EQ(step(*session, token), first[i++]);
+}
+
+// The kernels of released widths: four layers, one at least of each kind.
+TEST_P(CudaSteps, RepeatedEqualsDirectInTheReleasedShape) {
+  const auto repeated = open(StepLaunch::kRepeated, SyntheticModel{"flash", 4, 8});
+  const auto direct = open(StepLaunch::kDirect, SyntheticModel{"flash", 4, 8});
+  const auto a = std::move(repeated->new_session()).value();
+  const auto b = std::move(direct->new_session()).value();
+  const std::vector<TokenId> prompt = tokens(120, 7);
+  ASSERT_TRUE(a->sync(prompt).ok());
+  ASSERT_TRUE(b->sync(prompt).ok());
+  for (const TokenId token : tokens(20, 8)) {
+    ASSERT_EQ(step(*a, token), step(*b, token)) << "position " << a->position();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, CudaSteps,
+                         testing::Values(ComputeMode::kRelease, ComputeMode::kF32));
+
+}  // namespace
+}  // namespace precis
