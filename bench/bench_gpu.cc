@@ -271,6 +271,7 @@ void bench_attend(Backend& backend, Bench& bench) {
       if (heavy) {
         args.selection.n_first =
             data.values(std::vector<std::int32_t>(static_cast<std::size_t>(t), 8192));
+        args.selection.max_first = 8192;
       } else {
         args.selection.listed = {data.values(listed).data(), t, 512};
       }

@@ -1,32 +1,50 @@
 #!/usr/bin/env bash
-# Builds for the GPU of this machine, runs the operations' tests on it, checks and times the bundled
-# model, and times the operations.  JSON lines go to the file named (default: bench/results/<gpu>/<date>.jsonl).
+# Checks and times everything on the GPU of this machine, in about five minutes without the build: tests,
+# golden data, kernels, decode steps, and greedy decoding beside the CPU's.  JSON lines go to the file named
+# (default: bench/results/<gpu>/<date>.jsonl).  PRECIS_GPU_BIN names a folder with the programs built before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader -i 0)
 folder=$(sed -E 's/.*(H[0-9]+).*/\L\1/' <<<"$gpu")
 out=${1:-bench/results/$folder/$(date +%F).jsonl}
-bin=${PRECIS_GPU_BIN:-build-gpu}  # a folder with the programs built before
+bin=${PRECIS_GPU_BIN:-build-gpu}
 mkdir -p "$(dirname "$out")"
 
-if [[ ! -x $bin/precis ]]; then
+if [[ -z ${PRECIS_GPU_BIN:-} ]]; then
   cmake -S . -B "$bin" -G Ninja -DCMAKE_BUILD_TYPE=Release -DPRECIS_CUDA=ON -DPRECIS_BENCH=ON >/dev/null
-  cmake --build "$bin" --target precis ops_test cuda_test bench_gpu
+  cmake --build "$bin" --target precis ops_test cuda_test engine_cuda_test bench_gpu bench_gpu_step parity
 fi
 
+# A program by its name, wherever under the folder it lies.
+program() { find "$bin" -name "$1" -type f -perm -u+x -print -quit; }
 clocks() { nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv,noheader,nounits -i 0; }
-note() { echo "{\"note\": \"$1\", \"gpu\": \"$gpu\", \"sm_mhz, mem_mhz, degrees, watts\": \"$(clocks)\", \"date\": \"$(date -u +%FT%TZ)\"}"; }
+note() { echo "{\"note\": \"$1\", \"gpu\": \"$gpu\", \"sm_mhz, mem_mhz, degrees, watts\": \"$(clocks)\", \"date\": \"$(date -u +%FT%TZ)\"}" | tee -a "$out"; }
 
-note "before" | tee "$out"
-"$bin"/tests/ops_test --gtest_filter='*cuda*' --gtest_brief=1
-"$bin"/tests/cuda_test --gtest_brief=1
+: >"$out"
+note "before"
+"$(program ops_test)" --gtest_filter='*cuda*' --gtest_brief=1
+"$(program cuda_test)" --gtest_brief=1
+"$(program engine_cuda_test)" --gtest_brief=1
 for golden in tests/data/golden/*/; do
-  "$bin"/precis verify -m "$golden" --expected "$golden/expected.safetensors" --per-layer --backend cuda
+  "$(program precis)" verify -m "$golden" --expected "$golden/expected.safetensors" --per-layer --backend cuda
 done
-"$bin"/bench_gpu | tee -a "$out"
-note "after the operations" | tee -a "$out"
-steps=$(mktemp)
-"$bin"/precis bench step --backend cuda --frontiers "${FRONTIERS:-2K,32K,128K,1M}" --json "$steps"
-tee -a "$out" <"$steps"
-note "after the steps" | tee -a "$out"
+if sanitizer=$(command -v compute-sanitizer); then
+  for tool in memcheck racecheck; do
+    "$sanitizer" --tool "$tool" --error-exitcode 1 "$(program cuda_test)" --gtest_brief=1
+  done
+fi
+
+"$(program bench_gpu)" | tee -a "$out"
+note "after the operations"
+"$(program bench_gpu_step)" | tee -a "$out"
+"$(program bench_gpu_step)" --direct | tee -a "$out"
+note "after the steps of the V4-Flash shape"
+for launch in "" --direct; do
+  steps=$(mktemp)
+  # shellcheck disable=SC2086
+  "$(program precis)" bench step --backend cuda --frontiers "${FRONTIERS:-2K,32K,128K}" $launch --json "$steps"
+  tee -a "$out" <"$steps"
+done
+"$(program parity)" | tee -a "$out"
+note "after all"
