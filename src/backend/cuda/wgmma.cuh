@@ -107,6 +107,21 @@ __device__ inline void copy_bulk_to_cluster(void* shared, const void* global, in
       "l"(global), "r"(n_bytes), "r"(shared_address(barrier)), "h"(block_mask)
       : "memory");
 }
+// ---- Copies of 16 bytes by each thread, for rows that are too short for the TMA unit: it takes some 25 ns
+// for a copy of any length.
+
+__device__ inline void copy_async(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared_address(shared)),
+               "l"(global)
+               : "memory");
+}
+/// The barrier's phase also waits for this thread's copies so far.  It counts them beside its arrivals:
+/// one of those has to be outstanding still.
+__device__ inline void delay_until_copied(Barrier* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
+
 /// Orders this thread's writes to shared memory before later wgmma and bulk copies of the block.
 __device__ inline void publish_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -18,6 +18,18 @@ namespace {
 
 // ---- Copies.
 
+// 128 codes of each of 64 rows that are `n_in` apart, by a warp; eight lanes take a row.
+__device__ void copy_fp8_rows(std::uint8_t* to, int pitch, const std::uint8_t* from, int n_in) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int row = lane / 8;
+  const int column = lane % 8 * 16;
+#pragma unroll
+  for (int r = 0; r < kBlockRows; r += kWarp / 8) {
+    copy_async(to + (row + r) * pitch + column,
+               from + static_cast<std::int64_t>(row + r) * n_in + column);
+  }
+}
+
 template <int kMaxRows>
 __device__ void copy_weights(const MixtureArgs& args, MixtureShared<kMaxRows>& shared) {
   using Config = MixtureConfig<kMaxRows>;
@@ -27,33 +39,39 @@ __device__ void copy_weights(const MixtureArgs& args, MixtureShared<kMaxRows>& s
     Pieces pieces(args, phase);
     for (Piece piece; pieces.next(piece);) {
       const int n_blocks = (phase == 0 ? args.width : args.hidden_width) / kDepth;
-      // Lanes of the lower half copy the first block of 64 rows, the others the second.
+      // A stage has two blocks of 64 rows, of which lanes of the lower half copy the first where it is FP4.
+      const auto view_of_half = [&](int half) -> const WeightView& {
+        return (phase == 1 ? args.w2 : half == 0 ? args.w1 : args.w3)[piece.rows.weight];
+      };
+      const auto first_row = [&](int half) {
+        return piece.item * kDepth + (phase == 0 ? cluster_rank() : half) * kBlockRows;
+      };
       const int half = lane / 16;
-      const WeightView& view = (phase == 1  ? args.w2
-                                : half == 0 ? args.w1
-                                            : args.w3)[piece.rows.weight];
-      const int first_row = piece.item * kDepth + (phase == 0 ? cluster_rank() : half) * kBlockRows;
-      const bool is_fp8 = view.format == WeightFormat::kFp8Block;
-      const std::uint8_t* codes = view.codes;
+      const bool is_fp8 = view_of_half(0).format == WeightFormat::kFp8Block;
+      const std::uint8_t* codes = view_of_half(half).codes;
+      const std::uint8_t* fp8_codes[2];
+      for (int h = 0; h < 2; ++h) {
+        fp8_codes[h] =
+            view_of_half(h).codes + static_cast<std::int64_t>(first_row(h)) * n_blocks * kDepth;
+      }
       for (int block = 0; block < n_blocks; ++block, at.advance()) {
         wait(&shared.empty[at.stage], at.parity ^ 1);
         std::uint8_t* to = shared.weights[at.stage];
         Barrier* full = &shared.full[at.stage];
         if (is_fp8) {
-          if (lane == 0) arrive_expecting(full, 2 * kBlockRows * kDepth);
-          __syncwarp();
-          const int n_in = n_blocks * kDepth;
-          for (int r = lane % 16; r < kBlockRows; r += 16) {
-            copy_bulk(to + half * Config::kFp8BlockBytes + r * Config::kFp8Pitch,
-                      codes + static_cast<std::int64_t>(first_row + r) * n_in + block * kDepth,
-                      kDepth, full);
+          for (int h = 0; h < 2; ++h) {
+            copy_fp8_rows(to + h * Config::kFp8BlockBytes, Config::kFp8Pitch,
+                          fp8_codes[h] + block * kDepth, n_blocks * kDepth);
           }
+          delay_until_copied(full);
+          __syncwarp();
+          if (lane == 0) arrive(full);
         } else {
           if (lane == 0) arrive_expecting(full, 2 * kBlockBytes);
           __syncwarp();
           if (lane % 16 == 0) {
             const std::int64_t index =
-                static_cast<std::int64_t>(first_row / kBlockRows) * n_blocks + block;
+                static_cast<std::int64_t>(first_row(half) / kBlockRows) * n_blocks + block;
             copy_bulk(to + half * kBlockBytes, codes + index * kBlockBytes, kBlockBytes, full);
           }
         }
