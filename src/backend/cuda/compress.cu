@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr std::int64_t kFewTokens = 4;
+constexpr int kFewTokensThreads = 1024;
 
 struct CompressCall {
   Mat<const float> kv;
@@ -51,7 +52,8 @@ __device__ float2 token_values(const CompressCall& c, std::int64_t block, int in
 // The row of block `block`; its rotary angles are row `idx` of the call's.
 __device__ void store_row(const CompressCall& c, std::int64_t block, std::int64_t idx, float* row) {
   const int n_slots = c.overlap ? 2 * c.ratio : c.ratio;
-  for (int channel = static_cast<int>(threadIdx.x); channel < c.width; channel += kThreads) {
+  for (int channel = static_cast<int>(threadIdx.x); channel < c.width;
+       channel += static_cast<int>(blockDim.x)) {
     const auto slot_values = [&](int slot) {
       if (!c.overlap) return token_values(c, block, slot, channel);
       return slot < c.ratio ? token_values(c, block - 1, slot, channel)
@@ -73,7 +75,7 @@ __device__ void store_row(const CompressCall& c, std::int64_t block, std::int64_
   }
   __syncthreads();
   const float scale = block_inverse_rms(row, c.width, c.eps, row + c.width);
-  for (int i = static_cast<int>(threadIdx.x); i < c.width; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < c.width; i += static_cast<int>(blockDim.x)) {
     row[i] = round_as(row[i] * scale * c.norm[i], c.rounding);
   }
   __syncthreads();
@@ -122,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) update_state(CompressCall c) {
 }
 
 // A step of few tokens, which finishes at most one row: one block does both.
-__global__ void __launch_bounds__(kThreads) store_and_update(CompressCall c) {
+__global__ void __launch_bounds__(kFewTokensThreads) store_and_update(CompressCall c) {
   extern __shared__ float row[];
   begin_kernel();
   const std::int64_t first = c.first_position;
@@ -133,7 +135,7 @@ __global__ void __launch_bounds__(kThreads) store_and_update(CompressCall c) {
   }
   // Where blocks overlap, a finished one moves whole; else only the step's own places change.
   const int n_places = c.overlap ? c.ratio : static_cast<int>(c.kv.rows);
-  for (std::int64_t i = threadIdx.x; i < n_places * c.kv.cols; i += kThreads) {
+  for (std::int64_t i = threadIdx.x; i < n_places * c.kv.cols; i += kFewTokensThreads) {
     const std::int64_t place = i / c.kv.cols;
     update_column(c, static_cast<int>(c.overlap ? place : (first + place) % c.ratio),
                   i % c.kv.cols);
@@ -167,7 +169,7 @@ void compress(Device& device, const CompressArgs& a) {
   // At most so many rows, wherever the step begins: its position may lie in a cell.
   const std::int64_t max_rows = (a.kv.rows + a.ratio - 1) / a.ratio;
   if (max_rows == 1 && a.kv.rows <= kFewTokens) {
-    launch_overlapping(device, store_and_update, 1, kThreads, shared_bytes, 1, call);
+    launch_overlapping(device, store_and_update, 1, kFewTokensThreads, shared_bytes, 1, call);
     return;
   }
   launch_overlapping(device, store_rows, static_cast<unsigned>(max_rows), kThreads, shared_bytes, 1,

@@ -43,6 +43,12 @@ struct HyperCall {
   __device__ int n_terms() const { return n_streams * width; }
 };
 
+// Kernels for four streams know their number.
+template <int kMax>
+__device__ int streams_of(const HyperCall& c) {
+  return kMax == 4 ? 4 : c.n_streams;
+}
+
 __device__ float sigmoid(float x) {
   return 1.0f / (1.0f + expf(-x));
 }
@@ -94,12 +100,12 @@ __device__ void add_part(const HyperCall& c, int first_token, int n_tokens,
   }
 }
 
-// Whether this block is the last of its tile; its tile's parts are then visible to it.
+// Whether this block is the last of its tile; its tile's parts are then visible to it, behind the L1 cache.
 __device__ bool is_last(const HyperCall& c) {
   __shared__ bool last;
-  __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
+    __threadfence();  // for what the whole block wrote before the barrier
     last = atomicAdd(&c.arrived[blockIdx.y], 1) == c.n_parts - 1;
     if (last) c.arrived[blockIdx.y] = 0;
     __threadfence();
@@ -108,22 +114,33 @@ __device__ bool is_last(const HyperCall& c) {
   return last;
 }
 
-// Rows become a softmax plus eps; then columns and rows are normalised in turn, columns last.  Lane
-// i < n of a warp holds row i.
+// Column sums of a matrix of which lane i < n holds row i, known to all lanes, plus `first`.
 template <int kMax>
-__device__ void sinkhorn(float (&row)[kMax], int n, const HyperParams& params) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const auto divide_columns = [&] {
+__device__ void add_columns(const float (&row)[kMax], int n, float first, float (&sums)[kMax]) {
 #pragma unroll
-    for (int j = 0; j < kMax; ++j) {
-      if (j >= n) break;
-      float sum = params.hc_eps;
+  for (int j = 0; j < kMax; ++j) {
+    if constexpr (kMax == 4) {
+      const float two = row[j] + __shfl_xor_sync(0xffffffff, row[j], 1);
+      sums[j] = first + (two + __shfl_xor_sync(0xffffffff, two, 2));
+    } else {
+      sums[j] = first;
 #pragma unroll
       for (int i = 0; i < kMax; ++i) {
-        if (i < n) sum += __shfl_sync(0xffffffff, row[j], i);
+        if (i < n) sums[j] += __shfl_sync(0xffffffff, row[j], i);
       }
-      row[j] /= sum;
     }
+  }
+}
+
+// Rows become a softmax plus eps; then columns and rows are normalised in turn, columns last.  Lane
+// i < n of a warp holds row i; the other lanes hold anything that is finite.
+template <int kMax>
+__device__ void sinkhorn(float (&row)[kMax], int n, const HyperParams& params) {
+  const auto divide_columns = [&] {
+    float sums[kMax];
+    add_columns(row, n, params.hc_eps, sums);
+#pragma unroll
+    for (int j = 0; j < kMax; ++j) row[j] *= 1.0f / sums[j];
   };
   float largest = row[0];
 #pragma unroll
@@ -133,23 +150,21 @@ __device__ void sinkhorn(float (&row)[kMax], int n, const HyperParams& params) {
   float total = 0;
 #pragma unroll
   for (int j = 0; j < kMax; ++j) {
-    if (j < n) total += row[j] = expf(row[j] - largest);
+    row[j] = j < n ? expf(row[j] - largest) : 0;
+    total += row[j];
   }
 #pragma unroll
-  for (int j = 0; j < kMax; ++j) {
-    if (j < n) row[j] = lane < n ? row[j] / total + params.hc_eps : 1;
-  }
+  for (int j = 0; j < kMax; ++j) row[j] = row[j] / total + params.hc_eps;
   divide_columns();
   for (int iteration = 1; iteration < params.sinkhorn_iters; ++iteration) {
-    float sum = params.hc_eps;
+    float sum = 0;
 #pragma unroll
     for (int j = 0; j < kMax; ++j) {
       if (j < n) sum += row[j];
     }
+    const float inverse = 1.0f / (sum + params.hc_eps);
 #pragma unroll
-    for (int j = 0; j < kMax; ++j) {
-      if (j < n) row[j] /= sum;
-    }
+    for (int j = 0; j < kMax; ++j) row[j] *= inverse;
     divide_columns();
   }
 }
@@ -191,7 +206,7 @@ __device__ void mix_token(const HyperCall& c, std::int64_t t, float* sums, float
 template <int kMax>
 __device__ void balance_token(const HyperCall& c, std::int64_t t, const float* sums) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int n = c.n_streams;
+  const int n = streams_of<kMax>(c);
   float row[kMax];
 #pragma unroll
   for (int j = 0; j < kMax; ++j) row[j] = lane < n && j < n ? sums[2 * n + lane * n + j] : 0;
@@ -206,6 +221,7 @@ __device__ void balance_token(const HyperCall& c, std::int64_t t, const float* s
 template <int kMax>
 __device__ void collapse_token(const HyperCall& c, std::int64_t t, const float* pre, int thread,
                                int n_threads) {
+  const int n = streams_of<kMax>(c);
   constexpr int kEach = 4;  // channels whose loads are in flight together
   const float* streams = c.streams + t * c.n_terms();
   for (int begin = thread; begin < c.width; begin += kEach * n_threads) {
@@ -215,7 +231,7 @@ __device__ void collapse_token(const HyperCall& c, std::int64_t t, const float* 
       const int d = begin + i * n_threads;
 #pragma unroll
       for (int m = 0; m < kMax; ++m) {
-        values[i][m] = m < c.n_streams && d < c.width ? streams[m * c.width + d] : 0;
+        values[i][m] = m < n && d < c.width ? streams[m * c.width + d] : 0;
       }
     }
 #pragma unroll
@@ -224,7 +240,7 @@ __device__ void collapse_token(const HyperCall& c, std::int64_t t, const float* 
       float sum = 0;
 #pragma unroll
       for (int m = 0; m < kMax; ++m) {
-        if (m < c.n_streams) sum = fmaf(pre[m], values[i][m], sum);
+        if (m < n) sum = fmaf(pre[m], values[i][m], sum);
       }
       if (d < c.width) c.x.data[t * c.x.stride + d] = round_as(sum, c.rounding);
     }
@@ -318,7 +334,7 @@ void mix(Device& device, const Cube<const float>& streams, const HyperWeights& w
   const int n_tiles = (call.n_tokens + call.tile_tokens - 1) / call.tile_tokens;
   call.arrived = device.hyper_counters.first(n_tiles, device.pool);
   const dim3 grid(call.n_parts, n_tiles);
-  launch_overlapping(device, call.n_streams <= 4 ? mix_tokens<4> : mix_tokens<kMaxStreams>, grid,
+  launch_overlapping(device, call.n_streams == 4 ? mix_tokens<4> : mix_tokens<kMaxStreams>, grid,
                      kThreads, 0, 1, call);
 }
 

@@ -10,6 +10,7 @@ namespace precis::cuda {
 namespace {
 
 constexpr int kThreads = 128;
+constexpr int kWindowThreads = 512;  // few rows, each by one block
 
 int shared_bytes(std::int64_t width) {
   return static_cast<int>(4 * (width + kWarp));
@@ -42,8 +43,8 @@ __global__ void store_window_rows(Mat<const float> kv, const float* norm, RopeTa
   const std::int64_t t = blockIdx.x;
   const float* from = kv.data + t * kv.stride;
   const float scale = block_inverse_rms(from, width, eps, row + width);
-  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
-    row[i] = round_as(from[i] * scale * norm[i], rounding);
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kWindowThreads) {
+    row[i] = round_as(from[i] * scale * __ldg(&norm[i]), rounding);
   }
   __syncthreads();
   block_rotate(row, width, rope.cos_sin.data + t * rope.cos_sin.stride,
@@ -91,7 +92,7 @@ void query(Device& device, const QueryArgs& args) {
 void window_rows(Device& device, const WindowRowsArgs& args) {
   if (args.kv.rows == 0) return;
   PRECIS_CHECK(args.format.nope_storage == NopeStorage::kE4m3Scales8);
-  launch_overlapping(device, store_window_rows, static_cast<unsigned>(args.kv.rows), kThreads,
+  launch_overlapping(device, store_window_rows, static_cast<unsigned>(args.kv.rows), kWindowThreads,
                      shared_bytes(args.kv.cols), 1, args.kv, args.norm.data(), args.rope,
                      args.format, rows_of(args.rows.pool), args.rows.window, args.eps,
                      args.rounding);

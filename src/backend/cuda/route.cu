@@ -1,4 +1,4 @@
-// The router: gate products, then a warp per token chooses among a few hundred scores.
+// The router: gate products, then a block per token scores its experts, of which one warp chooses.
 #include "backend/cuda/launch.h"
 #include "backend/cuda/limits.h"
 #include "backend/cuda/numbers.cuh"
@@ -9,7 +9,7 @@
 namespace precis::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 256;
 constexpr int kNone = 1 << 30;  // behind every expert
 
 // log1p keeps what exp(x) adds below 2^-24; above the threshold softplus(x) = x to the last bit.
@@ -45,14 +45,19 @@ __device__ int take_best(float (&biased)[kOwn]) {
   return expert;
 }
 
-// A warp per token; kOwn experts a lane.
+// A block per token; kOwn experts a lane of the warp that chooses.
 template <int kOwn>
 __global__ void __launch_bounds__(kThreads)
     choose_experts(RouteArgs a, const float* logits, int n_experts) {
+  __shared__ float scores[kOwn * kWarp];
   begin_kernel();
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const std::int64_t t = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
-  if (t >= a.x.rows) return;
+  const std::int64_t t = blockIdx.x;
+  for (int e = static_cast<int>(threadIdx.x); e < n_experts; e += kThreads) {
+    scores[e] = gate_score(logits[t * n_experts + e]);
+  }
+  __syncthreads();
+  if (threadIdx.x >= kWarp) return;
+  const auto lane = static_cast<int>(threadIdx.x);
   const auto n_active = static_cast<int>(a.expert_idx.cols);
   int chosen = kNone;  // by lane i < n_active
   if (a.tid2eid.rows > 0) {
@@ -64,7 +69,7 @@ __global__ void __launch_bounds__(kThreads)
       const int e = lane + kWarp * i;
       biased[i] = NAN;
       if (e < n_experts) {
-        biased[i] = gate_score(logits[t * n_experts + e]) + a.bias[e];
+        biased[i] = scores[e] + a.bias[e];
         if (isnan(biased[i])) biased[i] = -INFINITY;
       }
     }
@@ -79,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
     const int other = __shfl_sync(0xffffffff, chosen, i);
     place += other < chosen || (other == chosen && i < lane) ? 1 : 0;
   }
-  const float score = lane < n_active ? gate_score(logits[t * n_experts + chosen]) : 0;
+  const float score = lane < n_active ? scores[chosen] : 0;
   float sum = 0;
   for (int p = 0; p < n_active; ++p) {
     const unsigned at_place = __ballot_sync(0xffffffff, lane < n_active && place == p);
@@ -107,10 +112,9 @@ void route(Device& device, const RouteArgs& args) {
   product.out_stride = gate.n_out;
   product.n_rows = static_cast<int>(args.x.rows);
   multiply(device, product);
-  const auto n_blocks = static_cast<unsigned>((args.x.rows * kWarp + kThreads - 1) / kThreads);
   launch_overlapping(
       device, gate.n_out <= 8 * kWarp ? choose_experts<8> : choose_experts<kMaxExperts / kWarp>,
-      n_blocks, kThreads, 0, 1, args, scores, gate.n_out);
+      static_cast<unsigned>(args.x.rows), kThreads, 0, 1, args, scores, gate.n_out);
 }
 
 }  // namespace precis::cuda
