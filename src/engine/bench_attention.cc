@@ -10,6 +10,7 @@
 
 #include "backend/registry.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/threads.h"
 #include "engine/bench_machine.h"
 #include "engine/bench_timed.h"
@@ -27,13 +28,9 @@ constexpr double kLongRunSeconds = 1;
 constexpr double kEnoughSeconds = 0.4;
 constexpr int kMinRuns = 3;
 constexpr int kMaxRuns = 25;
-constexpr std::int64_t kMaxChunkTokens = 4096;
+constexpr std::int64_t kLongestChunk = 4096;
 // A chunk is cut to what one token's time lets expect in so long.
 constexpr double kLongestChunkSeconds = 15;
-
-Error invalid(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
-}
 
 Result<void> check_options(const AttentionBenchOptions& options) {
   if (options.kinds.empty()) return invalid("kinds: want at least one");
@@ -55,9 +52,9 @@ Result<void> check_options(const AttentionBenchOptions& options) {
           fmt::format("context: want 1 … {} tokens, found {}", kMaxAttentionContext, context));
     }
   }
-  if (options.chunk_tokens < 1 || options.chunk_tokens > kMaxChunkTokens) {
+  if (options.chunk_tokens < 1 || options.chunk_tokens > kLongestChunk) {
     return invalid(
-        fmt::format("tokens: want 1 … {}, found {}", kMaxChunkTokens, options.chunk_tokens));
+        fmt::format("tokens: want 1 … {}, found {}", kLongestChunk, options.chunk_tokens));
   }
   if (options.memory_bytes < kMinAttentionBytes) {
     return invalid(

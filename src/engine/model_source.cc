@@ -22,7 +22,7 @@ constexpr std::size_t kMaxTokenizerBytes = 256 << 20;
 constexpr std::size_t kMaxConfigBytes = 1 << 20;
 
 // A shape as config.json before and after the wanted cut.
-struct Shape {
+struct SyntheticShape {
   json full;
   json cut;
 };
@@ -57,7 +57,8 @@ Result<int> resolve(const char* what, int wanted, int least, int most) {
                fmt::format("{}: want {} … {}, found {}", what, least, most, wanted)};
 }
 
-Result<Shape> synthetic_shape(const SyntheticModel& synthetic, const std::filesystem::path& model) {
+Result<SyntheticShape> synthetic_shape(const SyntheticModel& synthetic,
+                                       const std::filesystem::path& model) {
   PRECIS_ASSIGN_OR_RETURN(json full, full_shape(synthetic.shape, model));
   PRECIS_ASSIGN_OR_RETURN(const int n_layers,
                           resolve("layers", synthetic.n_layers, 1, full.at("num_hidden_layers")));
@@ -78,7 +79,7 @@ Result<Shape> synthetic_shape(const SyntheticModel& synthetic, const std::filesy
                               "dspark_target_layer_ids", "dspark_markov_rank"}) {
     cut.erase(drafter);
   }
-  return Shape{std::move(full), std::move(cut)};
+  return SyntheticShape{std::move(full), std::move(cut)};
 }
 
 std::string name_of(const std::string& shape, const json& full, const json& cut) {
@@ -92,7 +93,7 @@ std::string name_of(const std::string& shape, const json& full, const json& cut)
   return name;
 }
 
-Result<SyntheticSummary> summarise(const Shape& shape, const SyntheticModel& synthetic) {
+Result<SyntheticSummary> summarise(const SyntheticShape& shape, const SyntheticModel& synthetic) {
   PRECIS_ASSIGN_OR_RETURN(const ModelConfig config,
                           parse_config(shape.cut.dump(), synthetic.shape));
   const SyntheticTensors tensors(config, SyntheticDtypes::kRelease, synthetic.seed);
@@ -112,7 +113,8 @@ Result<SyntheticSummary> summarise(const Shape& shape, const SyntheticModel& syn
 
 Result<ModelConfig> model_config(const EngineOptions& options) {
   if (!options.synthetic) return load_config(options.model);
-  PRECIS_ASSIGN_OR_RETURN(const Shape shape, synthetic_shape(*options.synthetic, options.model));
+  PRECIS_ASSIGN_OR_RETURN(const SyntheticShape shape,
+                          synthetic_shape(*options.synthetic, options.model));
   return parse_config(shape.cut.dump(), options.synthetic->shape);
 }
 
@@ -137,7 +139,7 @@ std::string model_name(const EngineOptions& options, const ModelConfig& config) 
 
 Result<SyntheticSummary> summarise_synthetic(const SyntheticModel& synthetic,
                                              const std::filesystem::path& model) {
-  PRECIS_ASSIGN_OR_RETURN(const Shape shape, synthetic_shape(synthetic, model));
+  PRECIS_ASSIGN_OR_RETURN(const SyntheticShape shape, synthetic_shape(synthetic, model));
   return summarise(shape, synthetic);
 }
 
@@ -145,7 +147,7 @@ Result<SyntheticSummary> write_synthetic(const SyntheticModel& synthetic,
                                          const std::filesystem::path& model,
                                          const std::filesystem::path& dir,
                                          const WriteProgressFn& progress) {
-  PRECIS_ASSIGN_OR_RETURN(const Shape shape, synthetic_shape(synthetic, model));
+  PRECIS_ASSIGN_OR_RETURN(const SyntheticShape shape, synthetic_shape(synthetic, model));
   PRECIS_ASSIGN_OR_RETURN(const SyntheticSummary summary, summarise(shape, synthetic));
   SyntheticFiles files;
   files.config_json = shape.cut.dump(2) + "\n";

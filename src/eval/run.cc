@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "eval/results_file.h"
 #include "eval/score.h"
 #include "eval/tasks/task.h"
@@ -111,10 +112,6 @@ EvalConfiguration configuration_of(const EvalOptions& options, const EvalSubject
   add("shared prefill", options.shared_prefill == SharedPrefill::kYes ? "yes" : "no");
   add("seed", fmt::format("{}", options.seed));
   return configuration;
-}
-
-Error invalid(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
 }
 
 Result<void> check_task(const Task& task, const EvalOptions& options, const EvalSubject& subject) {

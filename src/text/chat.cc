@@ -8,6 +8,7 @@
 
 #include "precis/text.h"
 
+#include "base/error.h"
 #include "text/conversation.h"
 #include "text/prompt_text.h"
 #include "text/python_json.h"
@@ -21,10 +22,6 @@ constexpr std::pair<std::string_view, std::string_view> kTaskTokens[] = {
     {"action", "<｜action｜>"}, {"query", "<｜query｜>"}, {"authority", "<｜authority｜>"},
     {"domain", "<｜domain｜>"}, {"title", "<｜title｜>"}, {"read_url", "<｜read_url｜>"},
 };
-
-Error invalid(std::string message) {
-  return Error{ErrorCode::kInvalidArgument, std::move(message)};
-}
 
 Result<std::string_view> effort_prefix(ReasoningEffort effort, EffortStyle style) {
   const bool is_0731 = style == EffortStyle::k0731;

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+
 namespace precis {
 namespace {
 
@@ -16,10 +18,6 @@ constexpr std::pair<std::string_view, Role> kRoles[] = {
     {"developer", Role::kDeveloper}, {"latest_reminder", Role::kLatestReminder},
     {"assistant", Role::kAssistant},
 };
-
-Error invalid(std::string message) {
-  return Error{ErrorCode::kInvalidArgument, std::move(message)};
-}
 
 const JsonValue* find_task(const JsonValue& message) {
   const JsonValue* task = message.find("task");

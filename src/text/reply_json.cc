@@ -11,6 +11,7 @@
 
 #include "precis/text.h"
 
+#include "base/error.h"
 #include "text/prompt_text.h"
 #include "text/python_json.h"
 #include "text/utf8.h"
@@ -22,10 +23,6 @@ using namespace prompt_text;
 
 constexpr std::string_view kToolCallsStart = "\n\n<｜DSML｜tool_calls";
 constexpr std::string_view kParameterEnd = "/｜DSML｜parameter";
-
-Error invalid(std::string message) {
-  return Error{ErrorCode::kInvalidArgument, std::move(message)};
-}
 
 struct ToolCall {
   std::string name;
