@@ -61,7 +61,7 @@ class DeviceData {
     }
     auto* table = reinterpret_cast<std::byte* const*>(
         upload(pages.data(), std::ssize(pages) * static_cast<std::int64_t>(sizeof(std::byte*))));
-    return {table, 0, per_page, data_bytes, scale_bytes};
+    return {table, per_page, data_bytes, scale_bytes};
   }
   const Weight* weight(WeightFormat format, std::int64_t n_out, std::int64_t n_in) {
     WeightSource source{.format = format, .n_out = n_out, .n_in = n_in};

@@ -120,7 +120,7 @@ RowPool OpData::pool(std::int64_t n_rows, int rows_per_page, int data_bytes, int
   const std::span<std::byte> memory = bytes(n_pages * page_bytes);
   std::vector<std::byte*>& pages = page_tables_.emplace_back();
   for (std::int64_t i = 0; i < n_pages; ++i) pages.push_back(memory.data() + i * page_bytes);
-  RowPool rows{pages.data(), 0, rows_per_page, data_bytes, scale_bytes};
+  RowPool rows{pages.data(), rows_per_page, data_bytes, scale_bytes};
   for (std::int64_t r = 0; r < n_pages * rows_per_page; ++r) {
     std::memset(rows.scales(r), kUnitScale, static_cast<std::size_t>(scale_bytes));
   }

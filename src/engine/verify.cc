@@ -84,7 +84,7 @@ class Run {
 // A row of the backend's memory, by way of a pool of that row alone.
 std::vector<float> Run::read_device_row(const RowPool& pool, std::int64_t row,
                                         const IndexRowFormat& format) {
-  const std::byte* page = read(pool.pages + row / pool.rows_per_page) + pool.offset;
+  const std::byte* page = read(pool.pages + row / pool.rows_per_page);
   const std::int64_t in_page = row % pool.rows_per_page;
   std::vector<std::byte> bytes(static_cast<std::size_t>(pool.data_bytes + pool.scale_bytes));
   const auto data = std::span(bytes).first(static_cast<std::size_t>(pool.data_bytes));
@@ -93,7 +93,7 @@ std::vector<float> Run::read_device_row(const RowPool& pool, std::int64_t row,
       std::span(bytes).subspan(data.size()),
       page + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes);
   std::byte* const start = bytes.data();
-  return read_index_row({&start, 0, 1, pool.data_bytes, pool.scale_bytes}, 0, format);
+  return read_index_row({&start, 1, pool.data_bytes, pool.scale_bytes}, 0, format);
 }
 
 // The indexer's score of one row for one token of a step; NaN, which equals nothing, for a row that
@@ -220,18 +220,24 @@ Result<void> Run::compare_rows(const KvCache& cache, int layer, LayerVerify& out
   if (!config.compressed()) return {};
   // Pages come to the host whole, and are read there as the backend wrote them.
   std::vector<std::vector<std::byte>> pages;
-  std::vector<std::byte*> table;
   for (std::int64_t i = 0; i < cache.n_pages(); ++i) {
     pages.emplace_back(static_cast<std::size_t>(cache.page_bytes()));
     cache.copy_out_page(i, pages.back());
-    table.push_back(pages.back().data());
   }
+  const KvLayout layout = make_kv_layout(spec_);
+  const LayerKvLayout& at = layout.layers[static_cast<std::size_t>(layer)];
+  std::vector<std::byte*> table(pages.size());
+  const auto on_host = [&](RowPool pool, int part) {
+    const std::int64_t offset = layout.page_parts[static_cast<std::size_t>(part)].offset;
+    std::ranges::transform(pages, table.begin(), [&](auto& page) { return page.data() + offset; });
+    pool.pages = table.data();
+    return pool;
+  };
   const std::int64_t n_rows = cache.n_tokens() / config.ratio;
 
   PRECIS_ASSIGN_OR_RETURN(const Mat<const float> rows,
                           expected_.matrix(fmt::format("rows.{}", layer)));
-  RowPool pool = cache.rows(layer);
-  pool.pages = table.data();
+  const RowPool pool = on_host(cache.rows(layer), at.rows);
   ElementDifferences kv_differences;
   for (std::int64_t i = 0; i < n_rows; ++i) {
     kv_differences.add(read_kv_row(pool, i, spec_.kv), rows.row_span(i));
@@ -241,8 +247,7 @@ Result<void> Run::compare_rows(const KvCache& cache, int layer, LayerVerify& out
 
   PRECIS_ASSIGN_OR_RETURN(const Mat<const float> index_rows,
                           expected_.matrix(fmt::format("index_rows.{}", layer)));
-  RowPool index_pool = cache.index_rows(layer);
-  index_pool.pages = table.data();
+  const RowPool index_pool = on_host(cache.index_rows(layer), at.index_rows);
   ElementDifferences index_differences;
   for (std::int64_t i = 0; i < n_rows; ++i) {
     index_differences.add(read_index_row(index_pool, i, spec_.index), index_rows.row_span(i));

@@ -3,13 +3,10 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
 
 template <typename T>
 std::span<const std::byte> bytes_of(const std::vector<T>& values) {
@@ -39,8 +36,8 @@ KvCache::KvCache(Backend& backend, const KvSpec& spec, PagePool& pool, const Ste
       fixed_(backend.allocate(static_cast<std::size_t>(layout_.fixed_bytes()))),
       window_table_cols_(1 + static_cast<int>(step_rows.pages().size())) {
   PRECIS_CHECK_EQ(pool.page_bytes(), layout_.page_bytes);
-  const std::int64_t max_pages = ceil_div(max_tokens, kPagePositions);
-  page_table_ = backend.allocate(static_cast<std::size_t>(max_pages) * sizeof(std::byte*));
+  page_tables_ = backend.allocate(layout_.page_parts.size() *
+                                  static_cast<std::size_t>(max_pages()) * sizeof(std::byte*));
   std::vector<std::byte*> window_pages;
   for (const LayerKvLayout& layer : layout_.layers) {
     window_pages.push_back(fixed_.data() + layer.ring);
@@ -66,6 +63,10 @@ KvCache::~KvCache() {
   resize_pages(0);
 }
 
+std::int64_t KvCache::max_pages() const {
+  return ceil_div(max_tokens_, kPagePositions);
+}
+
 void KvCache::reserve(std::int64_t n) {
   PRECIS_CHECK_LE(n_tokens_ + n, max_tokens_);
   if (layout_.page_bytes > 0) resize_pages(ceil_div(n_tokens_ + n, kPagePositions));
@@ -75,26 +76,26 @@ void KvCache::commit(std::int64_t n) {
   n_tokens_ += n;
 }
 
-RowPool KvCache::pool_at(std::int64_t offset, const LayerKvLayout& layout, int data_bytes,
-                         int scale_bytes) const {
-  return {page_table_.as<std::byte*>(), offset, layout.rows_per_page, data_bytes, scale_bytes};
+RowPool KvCache::pool_of(int part, int rows_per_page, int data_bytes, int scale_bytes) const {
+  PRECIS_CHECK_LE(0, part);
+  return {page_tables_.as<std::byte*>() + part * max_pages(), rows_per_page, data_bytes,
+          scale_bytes};
 }
 
 RowPool KvCache::rows(int layer) const {
   const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
-  PRECIS_CHECK_LE(0, at.rows);
-  return pool_at(at.rows, at, spec_.kv.data_bytes(), spec_.kv.scale_bytes());
+  return pool_of(at.rows, at.rows_per_page, spec_.kv.data_bytes(), spec_.kv.scale_bytes());
 }
 
 RowPool KvCache::index_rows(int layer) const {
   const LayerKvLayout& at = layout_.layers[static_cast<std::size_t>(layer)];
-  PRECIS_CHECK_LE(0, at.index_rows);
-  return pool_at(at.index_rows, at, spec_.index.data_bytes(), spec_.index.scale_bytes());
+  return pool_of(at.index_rows, at.rows_per_page, spec_.index.data_bytes(),
+                 spec_.index.scale_bytes());
 }
 
 WindowRows KvCache::window(int layer) const {
   WindowRows rows;
-  rows.pool = {window_table_.as<std::byte*>() + layer * window_table_cols_, 0, spec_.window,
+  rows.pool = {window_table_.as<std::byte*>() + layer * window_table_cols_, spec_.window,
                spec_.kv.data_bytes(), spec_.kv.scale_bytes()};
   rows.window = spec_.window;
   rows.step_begin = n_tokens_;
@@ -122,7 +123,7 @@ std::array<std::uint64_t, 3> KvCache::addresses() const {
   const auto address = [](const Buffer& buffer) {
     return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(buffer.data()));
   };
-  return {address(fixed_), address(page_table_), address(window_table_)};
+  return {address(fixed_), address(page_tables_), address(window_table_)};
 }
 
 // A sequence starts with kv = 0 and scores of −inf, so that the block before the first one weighs
@@ -143,19 +144,24 @@ void KvCache::reset_states() {
 }
 
 void KvCache::resize_pages(std::int64_t n_pages) {
-  const auto n_before = static_cast<std::int64_t>(pages_.size());
+  const std::int64_t n_before = this->n_pages();
   while (static_cast<std::int64_t>(pages_.size()) > n_pages) {
     pool_.release(pages_.back());
     pages_.pop_back();
   }
-  std::vector<std::byte*> added;
-  while (static_cast<std::int64_t>(pages_.size()) < n_pages) {
-    pages_.push_back(pool_.acquire());
-    added.push_back(pool_.data(pages_.back()));
+  while (static_cast<std::int64_t>(pages_.size()) < n_pages) pages_.push_back(pool_.acquire());
+  if (n_pages <= n_before) return;
+  std::byte** table = page_tables_.as<std::byte*>();
+  for (const PagePart& part : layout_.page_parts) {
+    std::vector<std::byte*> added;
+    for (std::int64_t i = n_before; i < n_pages; ++i) added.push_back(data(i, part));
+    backend_.copy_in(reinterpret_cast<std::byte*>(table + n_before), bytes_of(added));
+    table += max_pages();
   }
-  if (added.empty()) return;
-  backend_.copy_in(page_table_.data() + static_cast<std::size_t>(n_before) * sizeof(std::byte*),
-                   bytes_of(added));
+}
+
+std::byte* KvCache::data(std::int64_t page_idx, const PagePart& part) const {
+  return pool_.data(pages_[static_cast<std::size_t>(page_idx)], part);
 }
 
 void KvCache::clear() {
@@ -190,7 +196,10 @@ void KvCache::copy_out_fixed(std::span<std::byte> out) const {
 
 void KvCache::copy_out_page(std::int64_t page_idx, std::span<std::byte> out) const {
   PRECIS_CHECK_EQ(static_cast<std::int64_t>(out.size()), layout_.page_bytes);
-  backend_.copy_out(out, pool_.data(pages_[static_cast<std::size_t>(page_idx)]));
+  for (const PagePart& part : layout_.page_parts) {
+    backend_.copy_out(out.first(static_cast<std::size_t>(part.n_bytes)), data(page_idx, part));
+    out = out.subspan(static_cast<std::size_t>(part.n_bytes));
+  }
 }
 
 void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fixed) {
@@ -203,7 +212,10 @@ void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fi
 
 void KvCache::copy_in_page(std::int64_t page_idx, std::span<const std::byte> bytes) {
   PRECIS_CHECK_EQ(static_cast<std::int64_t>(bytes.size()), layout_.page_bytes);
-  backend_.copy_in(pool_.data(pages_[static_cast<std::size_t>(page_idx)]), bytes);
+  for (const PagePart& part : layout_.page_parts) {
+    backend_.copy_in(data(page_idx, part), bytes.first(static_cast<std::size_t>(part.n_bytes)));
+    bytes = bytes.subspan(static_cast<std::size_t>(part.n_bytes));
+  }
 }
 
 }  // namespace precis

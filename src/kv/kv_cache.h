@@ -106,8 +106,9 @@ class KvCache {
   void copy_in_page(std::int64_t page_idx, std::span<const std::byte> bytes);
 
  private:
-  RowPool pool_at(std::int64_t offset, const LayerKvLayout& layout, int data_bytes,
-                  int scale_bytes) const;
+  RowPool pool_of(int part, int rows_per_page, int data_bytes, int scale_bytes) const;
+  std::byte* data(std::int64_t page_idx, const PagePart& part) const;
+  std::int64_t max_pages() const;
   Mat<float> state_at(std::int64_t offset, int n_rows, int n_cols) const;
   void reset_states();
   void resize_pages(std::int64_t n_pages);
@@ -120,7 +121,7 @@ class KvCache {
   std::int64_t n_tokens_ = 0;
   std::vector<std::int32_t> pages_;
   Buffer fixed_;         // rings and states
-  Buffer page_table_;    // std::byte* [max pages], where the backend can read it
+  Buffer page_tables_;   // std::byte* [parts of a page, max pages], where the backend can read it
   Buffer window_table_;  // std::byte* [n_layers, 1 + n_step_pages]
   int window_table_cols_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -30,17 +31,28 @@ TEST(PagePool, GrowingMovesNoPageAndNoTwoPagesShareBytes) {
   KvWorld world;
   PagePool& pool = world.pool();
   const std::int32_t first = pool.acquire();
-  const std::byte* address = pool.data(first);
-  std::set<std::byte*> addresses{pool.data(first)};
-  for (int i = 1; i < 200; ++i) addresses.insert(pool.data(pool.acquire()));
-  EXPECT_EQ(addresses.size(), 200u);
-  EXPECT_EQ(pool.data(first), address);
-  std::byte* previous = nullptr;
-  for (std::byte* page : addresses) {
-    if (previous != nullptr) {
-      EXPECT_LE(pool.page_bytes(), page - previous);
-    }
-    previous = page;
+  const std::vector<PagePart> parts = make_kv_layout(world.spec()).page_parts;
+  const std::byte* address = pool.data(first, parts[1]);
+  std::map<std::byte*, std::int64_t> sizes;  // by address
+  const auto add = [&](std::int32_t page) {
+    for (const PagePart& part : parts) sizes[pool.data(page, part)] = part.n_bytes;
+  };
+  add(first);
+  for (int i = 1; i < 200; ++i) add(pool.acquire());
+  EXPECT_EQ(sizes.size(), 200 * parts.size());
+  EXPECT_EQ(pool.data(first, parts[1]), address);
+  for (auto it = sizes.begin(); std::next(it) != sizes.end(); ++it) {
+    EXPECT_LE(it->second, std::next(it)->first - it->first);
+  }
+}
+
+TEST(PagePool, ALayersRowsOfPagesInOrderAreOneStream) {
+  KvWorld world;
+  PagePool& pool = world.pool();
+  const std::int32_t first = pool.acquire();
+  const std::int32_t second = pool.acquire();
+  for (const PagePart& part : make_kv_layout(world.spec()).page_parts) {
+    EXPECT_EQ(pool.data(second, part), pool.data(first, part) + part.n_bytes);
   }
 }
 
@@ -92,10 +104,9 @@ TEST(KvCache, ResidentMemoryGrowsByThePlannedBytes) {
   const std::int64_t held_before = cache->n_bytes();
   cache->reserve(kPositions);
   cache->commit(kPositions);
-  const auto page_bytes = static_cast<std::size_t>(world.pool().page_bytes());
-  for (std::int32_t page = 0; page < kPages; ++page) {
-    std::memset(world.pool().data(page), 1, page_bytes);
-  }
+  const std::vector<std::byte> page_bytes(static_cast<std::size_t>(world.pool().page_bytes()),
+                                          std::byte{1});
+  for (std::int32_t page = 0; page < kPages; ++page) cache->copy_in_page(page, page_bytes);
   const std::int64_t planned = kv_bytes(world.spec(), kPositions).total();
   EXPECT_EQ(cache->n_bytes(), planned);
   EXPECT_EQ(planned, kv_bytes(world.spec(), 0).fixed() + kPages * world.pool().page_bytes());

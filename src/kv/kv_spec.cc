@@ -1,6 +1,7 @@
 #include "kv/kv_spec.h"
 
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis {
 namespace {
@@ -19,19 +20,22 @@ KvLayout make_kv_layout(const KvSpec& spec) {
     fixed += n_bytes;
     return at;
   };
+  auto add_part = [&](std::int64_t n_bytes) {
+    PRECIS_CHECK_EQ(layout.page_bytes % 8, 0);  // KV rows are read as 8-byte words
+    layout.page_parts.push_back({layout.page_bytes, n_bytes});
+    layout.page_bytes += n_bytes;
+    return static_cast<int>(layout.page_parts.size()) - 1;
+  };
   for (const LayerKvSpec& layer : spec.layers) {
     LayerKvLayout at;
     at.ring = take(std::int64_t{spec.window} * spec.kv.row_bytes());
     if (layer.ratio > 0) {
       PRECIS_CHECK_EQ(kPagePositions % layer.ratio, 0);
       at.rows_per_page = rows_per_page(layer);
-      at.rows = layout.page_bytes;
-      layout.page_bytes += std::int64_t{at.rows_per_page} * spec.kv.row_bytes();
+      at.rows = add_part(std::int64_t{at.rows_per_page} * spec.kv.row_bytes());
       if (layer.indexed) {
-        at.index_rows = layout.page_bytes;
-        layout.page_bytes += std::int64_t{at.rows_per_page} * spec.index.row_bytes();
+        at.index_rows = add_part(std::int64_t{at.rows_per_page} * spec.index.row_bytes());
       }
-      PRECIS_CHECK_EQ(layout.page_bytes % 8, 0);  // KV rows are read as 8-byte words
     }
     layout.layers.push_back(at);
   }
@@ -59,7 +63,7 @@ KvLayout make_kv_layout(const KvSpec& spec) {
 
 KvBytes kv_bytes(const KvSpec& spec, std::int64_t n_tokens) {
   const KvLayout layout = make_kv_layout(spec);
-  const std::int64_t n_pages = (n_tokens + kPagePositions - 1) / kPagePositions;
+  const std::int64_t n_pages = ceil_div(n_tokens, kPagePositions);
   KvBytes bytes;
   bytes.window = layout.ring_bytes;
   bytes.state = layout.state_bytes;

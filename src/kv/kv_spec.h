@@ -32,12 +32,18 @@ struct KvSpec {
   int n_layers() const { return static_cast<int>(layers.size()); }
 };
 
-/// Byte offsets of one layer's parts; −1 where it has none.
+/// The bytes of a page that belong to one layer's rows, or to its index rows.
+struct PagePart {
+  std::int64_t offset = 0;  // from the start of the page
+  std::int64_t n_bytes = 0;
+};
+
+/// Where one layer's bytes are; −1 where it has none.
 struct LayerKvLayout {
-  std::int64_t rows = -1;        // in a page: compressed rows
-  std::int64_t index_rows = -1;  // in a page: index rows
-  std::int64_t ring = -1;        // in the fixed part: window rows
-  std::int64_t state_kv = -1;    // in the fixed part: compressor state, f32
+  int rows = -1;               // which part of a page: compressed rows
+  int index_rows = -1;         // which part of a page: index rows
+  std::int64_t ring = -1;      // byte offset in the fixed part: window rows
+  std::int64_t state_kv = -1;  // in the fixed part: compressor state, f32
   std::int64_t state_score = -1;
   std::int64_t index_state_kv = -1;
   std::int64_t index_state_score = -1;
@@ -49,6 +55,7 @@ struct LayerKvLayout {
 
 struct KvLayout {
   std::vector<LayerKvLayout> layers;
+  std::vector<PagePart> page_parts;  // layer by layer, rows before index rows
   std::int64_t page_bytes = 0;
   std::int64_t ring_bytes = 0;   // the fixed part begins with all rings …
   std::int64_t state_bytes = 0;  // … and ends with all states

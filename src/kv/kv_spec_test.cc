@@ -121,7 +121,14 @@ TEST(KvSpec, RowsGrowByWholePages) {
 TEST(KvLayout, PartsOfThePageAndOfTheFixedPartDoNotOverlap) {
   const KvSpec spec = mini();
   const KvLayout layout = make_kv_layout(spec);
+  int n_parts = 0;
   std::int64_t in_page = 0;
+  const auto expect_next_part = [&](int part, std::int64_t n_bytes) {
+    ASSERT_EQ(part, n_parts++);
+    EXPECT_EQ(layout.page_parts.at(static_cast<std::size_t>(part)).offset, in_page);
+    EXPECT_EQ(layout.page_parts.at(static_cast<std::size_t>(part)).n_bytes, n_bytes);
+    in_page += n_bytes;
+  };
   std::int64_t in_rings = 0;
   std::int64_t in_states = layout.ring_bytes;
   for (std::size_t n = 0; n < spec.layers.size(); ++n) {
@@ -133,15 +140,13 @@ TEST(KvLayout, PartsOfThePageAndOfTheFixedPartDoNotOverlap) {
       EXPECT_EQ(at.state_kv, -1);
       continue;
     }
-    EXPECT_EQ(at.rows, in_page);
-    in_page += std::int64_t{at.rows_per_page} * 200;
+    expect_next_part(at.rows, std::int64_t{at.rows_per_page} * 200);
     EXPECT_EQ(at.state_kv, in_states);
     const std::int64_t state_bytes = std::int64_t{4} * at.state_rows * at.state_cols;
     EXPECT_EQ(at.state_score, in_states + state_bytes);
     in_states += 2 * state_bytes;
     if (!spec.layers[n].indexed) continue;
-    EXPECT_EQ(at.index_rows, in_page);
-    in_page += std::int64_t{at.rows_per_page} * 34;
+    expect_next_part(at.index_rows, std::int64_t{at.rows_per_page} * 34);
     EXPECT_EQ(at.index_state_kv, in_states);
     in_states += 2 * std::int64_t{4} * at.state_rows * at.index_state_cols;
   }

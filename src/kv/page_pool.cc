@@ -36,9 +36,9 @@ void PagePool::release(std::int32_t page) {
   }
 }
 
-std::byte* PagePool::data(std::int32_t page) const {
+std::byte* PagePool::data(std::int32_t page, const PagePart& part) const {
   return slabs_[static_cast<std::size_t>(page / kPagesPerSlab)].data() +
-         page % kPagesPerSlab * page_bytes_;
+         kPagesPerSlab * part.offset + page % kPagesPerSlab * part.n_bytes;
 }
 
 }  // namespace precis

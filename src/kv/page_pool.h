@@ -1,4 +1,7 @@
 // Pages of KV rows: allocated in slabs as they are needed, counted, and used again.
+//
+// A slab keeps the same part of its pages side by side, so that a layer's rows of consecutive pages
+// are one stream of memory (docs/kv_layout.md).
 #pragma once
 
 #include <cstddef>
@@ -6,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "kv/kv_spec.h"
 #include "ops/backend.h"
 
 namespace precis {
@@ -29,7 +33,8 @@ class PagePool {
   /// Drops one reference; at none the page is free.
   void release(std::int32_t page);
 
-  std::byte* data(std::int32_t page) const;
+  /// Where `part` of `page` is; that of the slab's next page follows it.
+  std::byte* data(std::int32_t page, const PagePart& part) const;
   std::int64_t n_pages_in_use() const { return n_in_use_; }
 
  private:

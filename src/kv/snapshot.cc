@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/file.h"
+#include "base/integers.h"
 #include "xxhash.h"
 
 namespace precis {
@@ -110,7 +111,7 @@ Result<void> check_fits(const std::filesystem::path& path, const Header& header,
                              header.n_tokens, cache.max_tokens())};
   }
   const std::uint64_t want_pages =
-      header.page_bytes == 0 ? 0 : (header.n_tokens + kPagePositions - 1) / kPagePositions;
+      header.page_bytes == 0 ? 0 : ceil_div<std::uint64_t>(header.n_tokens, kPagePositions);
   if (header.n_pages != want_pages) {
     return corrupt(path, fmt::format("want {} pages for {} tokens, found {}", want_pages,
                                      header.n_tokens, header.n_pages));

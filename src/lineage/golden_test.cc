@@ -55,7 +55,7 @@ struct Pool {
     bytes.assign(static_cast<std::size_t>(head_pages * n_kv_heads),
                  std::vector<std::byte>(page_bytes));
     for (std::vector<std::byte>& page : bytes) pages.push_back(page.data());
-    view = {pages.data(), 0, n_per_page, format.data_bytes(), format.scale_bytes(), head_pages};
+    view = {pages.data(), n_per_page, format.data_bytes(), format.scale_bytes(), head_pages};
   }
   void write(int kv_head, std::int64_t row, std::span<const float> values) {
     write_kv_row(view.of_head(kv_head), row, format, values);
@@ -225,8 +225,7 @@ TEST_P(Golden, SparseSelectionAndAttentionEqualV32) {
     const auto n_rows = static_cast<std::int64_t>(values.values.size()) / format.width;
     bytes.resize(static_cast<std::size_t>(n_rows * format.row_bytes()));
     page = bytes.data();
-    const RowPool pool{&page, 0, static_cast<int>(n_rows), format.data_bytes(),
-                       format.scale_bytes()};
+    const RowPool pool{&page, static_cast<int>(n_rows), format.data_bytes(), format.scale_bytes()};
     for (std::int64_t row = 0; row < n_rows; ++row) {
       write_index_row(pool, row, format,
                       std::span(values.values).subspan(row * format.width, format.width));

@@ -78,7 +78,7 @@ RowMemory::RowMemory(int data_bytes, int scale_bytes, const Size& size)
   for (std::size_t page = 0; page < pages_.size(); ++page) {
     pages_[page] = bytes_.get() + page % static_cast<std::size_t>(n_pages_) * page_bytes_;
   }
-  view_ = {pages_.data(), 0, size.rows_per_page, data_bytes, scale_bytes, head_pages};
+  view_ = {pages_.data(), size.rows_per_page, data_bytes, scale_bytes, head_pages};
 }
 
 RowMemory::RowMemory(const KvRowFormat& format, const Size& size, std::uint64_t seed)

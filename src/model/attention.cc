@@ -106,7 +106,7 @@ void compress(const AttentionContext& c, const Slice& s, const CompressorTensors
 SelectArgs select_rows(const AttentionContext& c, const Slice& s, const Projections& p) {
   const ModelConfig& m = c.config;
   const IndexRowFormat format = m.index_format();
-  const RowPool queries{c.scratch.index_q_table.as<std::byte*>(), 0,
+  const RowPool queries{c.scratch.index_q_table.as<std::byte*>(),
                         static_cast<int>(s.n_tokens) * m.index_heads, format.data_bytes(),
                         format.scale_bytes()};
   c.backend.index_query({heads(p.index_q, m.index_heads).slice(s.begin, s.n_tokens),

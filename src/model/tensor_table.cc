@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/integers.h"
+
 namespace precis {
 namespace {
 
@@ -139,10 +141,6 @@ void add_drafter(std::vector<TensorSpec>& out, const ModelConfig& c) {
       t.matrix(TensorGroup::kMtp, "confidence_head.proj", {1, d + c.drafter.markov_rank});
     }
   }
-}
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
 }
 
 std::string describe(DType dtype, const Shape& shape) {

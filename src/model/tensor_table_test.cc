@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/integers.h"
 #include "checkpoint/safetensors.h"
 #include "model/model_test_util.h"
 #include "model/released_configs.h"
@@ -29,10 +30,6 @@ struct Totals {
     n_bytes += bytes;
   }
 };
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Matrices that the release leaves in BF16.
 bool is_bf16_matrix(const std::string& name) {

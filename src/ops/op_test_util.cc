@@ -180,16 +180,16 @@ TestWeight make_weight(WeightFormat format, std::int64_t n_out, std::int64_t n_i
 
 TestPool::TestPool(std::int64_t n_rows, int rows_per_page, int data_bytes, int scale_bytes)
     : n_rows_(n_rows) {
-  constexpr std::int64_t kOffset = 8;
+  constexpr std::int64_t kOffset = 8;  // rows need not start with an allocation
   const std::int64_t n_pages = (n_rows + rows_per_page - 1) / rows_per_page;
   const std::int64_t page_bytes =
       2 * kOffset + std::int64_t{rows_per_page} * (data_bytes + scale_bytes);
   pages_.resize(std::max<std::int64_t>(1, n_pages));
   for (std::vector<std::byte>& page : pages_) {
     page.resize(page_bytes);
-    page_starts_.push_back(page.data());
+    page_starts_.push_back(page.data() + kOffset);
   }
-  view_ = {page_starts_.data(), kOffset, rows_per_page, data_bytes, scale_bytes};
+  view_ = {page_starts_.data(), rows_per_page, data_bytes, scale_bytes};
 }
 
 TestPool::TestPool(std::int64_t n_rows, int rows_per_page, const KvRowFormat& format)

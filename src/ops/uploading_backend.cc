@@ -69,10 +69,10 @@ class Call {
         std::int64_t{host.rows_per_page} * (host.data_bytes + host.scale_bytes);
     std::vector<std::byte*> pages;
     for (std::int64_t i = 0; i < n_pages; ++i) {
-      std::byte* from = host.pages[i] + host.offset;
+      std::byte* from = host.pages[i];
       std::byte* to = upload(from, static_cast<std::size_t>(n_bytes));
       if (written) write_back(from, to, static_cast<std::size_t>(n_bytes));
-      pages.push_back(to - host.offset);
+      pages.push_back(to);
     }
     RowPool device = host;
     device.pages = reinterpret_cast<std::byte* const*>(

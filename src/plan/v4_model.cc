@@ -8,16 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/integers.h"
 #include "checkpoint/safetensors.h"
 #include "kv/kv_spec.h"
 #include "model/tensor_table.h"
 
 namespace precis {
 namespace {
-
-std::int64_t ceil_div(std::int64_t n, std::int64_t by) {
-  return (n + by - 1) / by;
-}
 
 // Tensors and bytes of each group, of the draft stages, and of routed experts in main layers.
 struct Totals {

@@ -197,7 +197,7 @@ class StepCounter {
   WindowRows window() const {
     const KvRowFormat format = c_.kv_format(RopeStorage::kBf16);
     WindowRows rows;
-    rows.pool = {nullptr, 0, c_.window, format.data_bytes(), format.scale_bytes()};
+    rows.pool = {nullptr, c_.window, format.data_bytes(), format.scale_bytes()};
     rows.window = c_.window;
     rows.step_begin = step_.first_position;
     return rows;

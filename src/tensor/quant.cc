@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/integers.h"
 #include "tensor/float4.h"
 #include "tensor/float8.h"
 
@@ -14,10 +15,6 @@ namespace {
 
 constexpr float kE4m3AmaxFloor = 1e-4f;
 constexpr float kE2m1AmaxFloor = 6 * 0x1p-126f;
-
-std::size_t ceil_div(std::size_t a, std::size_t b) {
-  return (a + b - 1) / b;
-}
 
 // Compared as integers, which order magnitudes as floats do and put NaN above infinity: a NaN
 // survives wherever it stands, where std::max would depend on the order.

@@ -139,8 +139,7 @@ struct Channels {
 /// Packed rows in pages: each page holds `rows_per_page` data parts, then as many scale parts.
 /// Row r is row r % rows_per_page of page r / rows_per_page.
 struct RowPool {
-  std::byte* const* pages = nullptr;  // [n_pages] start of each page
-  std::int64_t offset = 0;            // bytes from the page's start to these rows
+  std::byte* const* pages = nullptr;  // [n_pages] where each page's rows begin
   int rows_per_page = 1;
   int data_bytes = 0;
   int scale_bytes = 0;
@@ -148,10 +147,10 @@ struct RowPool {
   std::int64_t head_pages = 0;
 
   std::byte* data(std::int64_t row) const {
-    return pages[row / rows_per_page] + offset + row % rows_per_page * data_bytes;
+    return pages[row / rows_per_page] + row % rows_per_page * data_bytes;
   }
   std::byte* scales(std::int64_t row) const {
-    return pages[row / rows_per_page] + offset + std::int64_t{rows_per_page} * data_bytes +
+    return pages[row / rows_per_page] + std::int64_t{rows_per_page} * data_bytes +
            row % rows_per_page * scale_bytes;
   }
   /// The rows of KV head `head` alone.

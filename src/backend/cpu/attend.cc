@@ -21,6 +21,7 @@
 
 #include "backend/cpu/row_math.h"
 #include "backend/cpu/row_tile.h"
+#include "base/integers.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace precis {
@@ -147,11 +148,13 @@ void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
   }
 }
 
+// Window rows and listed rows go with the first of the compressed rows' parts.
 template <Pass kPass, class Use>
-void for_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile, const Use& use) {
-  for_window_tiles<kPass>(a, task, tile, use);
-  if (!a.selection.n_first.empty()) for_first_tiles<kPass>(a, task, tile, 0, task.max_rows, use);
-  if (!a.selection.listed.empty()) for_listed_tiles<kPass>(a, task, tile, use);
+void for_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile, std::int64_t begin,
+               std::int64_t end, const Use& use) {
+  if (begin == 0) for_window_tiles<kPass>(a, task, tile, use);
+  if (!a.selection.n_first.empty()) for_first_tiles<kPass>(a, task, tile, begin, end, use);
+  if (begin == 0 && !a.selection.listed.empty()) for_listed_tiles<kPass>(a, task, tile, use);
 }
 
 // u = q·row·scale for 2 vectors of rows and kHeads heads.  A channel costs 2 loads and kHeads
@@ -315,12 +318,13 @@ void add_mass(const AttendArgs& a, std::int64_t t, const float* selected, float 
   }
 }
 
-void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendSums& sums, int i) {
+void softmax_token(const AttendArgs& a, const AttendTask& task, const AttendSums& sums, int i,
+                   int first_head, int n_heads) {
   const std::int64_t t = task.first_token + i;
   const std::int64_t n_window = n_window_rows(a, t);
   const std::int64_t n = n_window + n_selected_rows(a, t);
   if (!a.mass.empty()) std::fill_n(a.mass.row(t), a.mass.cols, 0.0f);
-  for (int h = 0; h < task.n_heads; ++h) {
+  for (int h = first_head; h < first_head + n_heads; ++h) {
     std::fill_n(sums.head_sums(i, h), sums.value_width, 0.0f);
     float& denominator = sums.denominators[i * task.n_heads + h];
     denominator = 0;
@@ -364,37 +368,23 @@ AttendBytes attend_bytes(const AttendArgs& a, const AttendTask& task) {
   return {.sums = for_sums.n_bytes(), .tile = for_tile.n_bytes()};
 }
 
-// The whole task in one thread.
-void attend_task(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory) {
-  Slices sum_slices(memory.sums);
-  const AttendSums sums(sum_slices, a, task);
-  Slices tile_slices(memory.tile);
-  const RowTile tile(tile_slices, a);
-  for_tiles<Pass::kScores>(a, task, tile,
-                           [&](const TokenRows& rows) { score_token(a, task, sums, tile, rows); });
-  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, sums, i);
-  for_tiles<Pass::kValues>(a, task, tile,
-                           [&](const TokenRows& rows) { add_token(task, sums, tile, 0, rows); });
-  for (int i = 0; i < task.n_tokens; ++i) finish_token(a, task, sums, i);
-}
-
-// The same task in three steps, of which the first and the last may run in parts side by side: parts
-// of the rows, whose scores are independent, then parts of the channels, whose sums are.
+// A task in four steps, of which three may run in parts side by side: parts of the rows, whose scores
+// are independent, then heads, then parts of the channels, whose sums are.
 void attend_scores(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory,
                    std::int64_t begin, std::int64_t end) {
   Slices sum_slices(memory.sums);
   const AttendSums sums(sum_slices, a, task);
   Slices tile_slices(memory.tile);
   const RowTile tile(tile_slices, a);
-  const auto use = [&](const TokenRows& rows) { score_token(a, task, sums, tile, rows); };
-  if (begin == 0) for_window_tiles<Pass::kScores>(a, task, tile, use);
-  for_first_tiles<Pass::kScores>(a, task, tile, begin, end, use);
+  for_tiles<Pass::kScores>(a, task, tile, begin, end,
+                           [&](const TokenRows& rows) { score_token(a, task, sums, tile, rows); });
 }
 
-void attend_softmax(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory) {
+void attend_softmax(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory,
+                    int first_head, int n_heads) {
   Slices sum_slices(memory.sums);
   const AttendSums sums(sum_slices, a, task);
-  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, sums, i);
+  for (int i = 0; i < task.n_tokens; ++i) softmax_token(a, task, sums, i, first_head, n_heads);
 }
 
 void attend_values(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory,
@@ -404,7 +394,7 @@ void attend_values(const AttendArgs& a, const AttendTask& task, const AttendMemo
   Slices tile_slices(memory.tile);
   RowTile tile(tile_slices, a);
   tile.value = {tile.value.begin + first_channel, n_channels};
-  for_tiles<Pass::kValues>(a, task, tile, [&](const TokenRows& rows) {
+  for_tiles<Pass::kValues>(a, task, tile, 0, task.max_rows, [&](const TokenRows& rows) {
     add_token(task, sums, tile, first_channel, rows);
   });
 }
@@ -413,6 +403,13 @@ void attend_finish(const AttendArgs& a, const AttendTask& task, const AttendMemo
   Slices sum_slices(memory.sums);
   const AttendSums sums(sum_slices, a, task);
   for (int i = 0; i < task.n_tokens; ++i) finish_token(a, task, sums, i);
+}
+
+void attend_task(const AttendArgs& a, const AttendTask& task, const AttendMemory& memory) {
+  attend_scores(a, task, memory, 0, task.max_rows);
+  attend_softmax(a, task, memory, 0, task.n_heads);
+  attend_values(a, task, memory, 0, static_cast<int>(a.out.cols));
+  attend_finish(a, task, memory);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -427,14 +424,9 @@ constexpr std::int64_t kMaxTaskTokens = 16;       // a tile's decoding is 1/16 o
 constexpr std::int64_t kMaxTaskScores = 1 << 18;  // 1 MiB: the second-level cache of one core
 constexpr std::int64_t kFewTokens = 16;
 constexpr std::int64_t kFewTokensHeads = 16;  // heads of a task where tokens alone are too few
-// Parts of one task: a few µs of scores, and the channels of a quantisation group.
-constexpr std::int64_t kPartRows = 256;
-constexpr int kPartChannels = static_cast<int>(KvRowFormat::kGroup);
+constexpr std::int64_t kPartRows = 256;       // a few µs of scores
+constexpr std::int64_t kChannelGrain = 16;    // the widest vector
 constexpr std::int64_t kMinSplitRows = 2 * kPartRows;
-
-std::int64_t ceil_div(std::int64_t x, std::int64_t y) {
-  return (x + y - 1) / y;
-}
 
 std::int64_t max_rows_of_a_token(const AttendArgs& a) {
   const auto n_first = a.selection.n_first;
@@ -445,7 +437,8 @@ std::int64_t max_rows_of_a_token(const AttendArgs& a) {
 
 }  // namespace
 
-// One task on all threads: its rows are cut for the scores, its channels for the sums.
+// One task on all threads: its rows are cut for the scores, its heads for the softmax, its channels
+// for the sums.
 void CpuBackend::attend_in_parts(const AttendArgs& a, const AttendTask& task, std::byte* sums,
                                  std::size_t tile_bytes) {
   const auto memory_of = [&](int worker) {
@@ -458,13 +451,23 @@ void CpuBackend::attend_in_parts(const AttendArgs& a, const AttendTask& task, st
                           const std::int64_t begin = part * kPartRows;
                           scores(a, task, memory_of(worker), begin, begin + kPartRows);
                         });
-  PRECIS_CPU_ENTRY(isa_, attend_softmax)(a, task, memory_of(0));
-  const auto n_channels = static_cast<int>(a.out.cols);
+  const auto softmax = PRECIS_CPU_ENTRY(isa_, attend_softmax);
+  // The heads' shares of `mass` are added in ascending order.
+  const std::int64_t softmax_heads = a.mass.empty() ? 1 : task.n_heads;
   threads_.parallel_for(
-      ceil_div(n_channels, kPartChannels), 1, [&](std::int64_t part, std::int64_t, int worker) {
-        const int first = static_cast<int>(part) * kPartChannels;
-        values(a, task, memory_of(worker), first, std::min(kPartChannels, n_channels - first));
+      task.n_heads, softmax_heads, [&](std::int64_t begin, std::int64_t end, int worker) {
+        softmax(a, task, memory_of(worker), static_cast<int>(begin), static_cast<int>(end - begin));
       });
+  // Every part reads all rows: as few parts as keep the threads busy.
+  const std::int64_t n_channels = a.out.cols;
+  const std::int64_t part_channels =
+      round_up(ceil_div(n_channels, threads_.n_threads()), kChannelGrain);
+  threads_.parallel_for(ceil_div(n_channels, part_channels), 1,
+                        [&](std::int64_t part, std::int64_t, int worker) {
+                          const std::int64_t first = part * part_channels;
+                          values(a, task, memory_of(worker), static_cast<int>(first),
+                                 static_cast<int>(std::min(part_channels, n_channels - first)));
+                        });
   PRECIS_CPU_ENTRY(isa_, attend_finish)(a, task, memory_of(0));
 }
 

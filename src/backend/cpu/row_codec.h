@@ -39,7 +39,7 @@ HWY_INLINE RowAddress locate_row(const RowPool& pool, std::int64_t row) {
   const auto rows_per_page = static_cast<std::uint32_t>(pool.rows_per_page);
   const std::uint32_t page = index / rows_per_page;
   const std::int64_t in_page = index - page * rows_per_page;
-  const std::byte* begin = pool.pages[page] + pool.offset;
+  const std::byte* begin = pool.pages[page];
   return {begin + in_page * pool.data_bytes,
           begin + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes};
 }
@@ -89,17 +89,18 @@ HWY_INLINE void decode_bf16(const std::byte* values, int n, float* out) {
   }
 }
 
-// The groups of n e4m3 codes that hold `needed` channels, each times scale_of(group).
+// Of n e4m3 codes the `needed` channels, and others of the same vectors, each times scale_of(group).
 template <class ScaleOf>
 HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
                                    const Channels& needed, const ScaleOf& scale_of, float* out) {
   const DF32 d;
   constexpr int kStep = static_cast<int>(kLanes);
-  const int needed_end = std::min(needed.end(), n);
-  for (int begin = needed.begin / group * group; begin < needed_end; begin += group) {
-    const int end = std::min(begin + group, n);
+  const int needed_begin = needed.begin / kStep * kStep;
+  const int needed_end = std::min((needed.end() + kStep - 1) / kStep * kStep, n);
+  for (int begin = needed_begin / group * group; begin < needed_end; begin += group) {
+    const int end = std::min(begin + group, needed_end);
     const float scale = scale_of(begin / group);
-    int c = begin;
+    int c = std::max(begin, needed_begin);
     for (; c + kStep <= end; c += kStep) {
       hn::StoreU(hn::Mul(decode_e4m3_lanes(codes + c), hn::Set(d, scale)), d, out + c);
     }

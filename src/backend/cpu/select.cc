@@ -22,6 +22,7 @@
 #include "backend/cpu/row_math.h"
 #include "backend/cpu/score_order.h"
 #include "backend/cpu/simd.h"
+#include "base/integers.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace precis {
@@ -245,7 +246,6 @@ constexpr std::int64_t kMaxTileTokens = 32;
 constexpr std::int64_t kChunkRows = 4096;  // about 10 µs of one token's scoring
 
 SelectPlan plan_select(std::int64_t n_tokens, std::int64_t n_rows) {
-  const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   if (n_tokens <= kFewTokens) {
     return {static_cast<int>(n_tokens), 1, ceil_div(n_rows, kChunkRows)};
   }

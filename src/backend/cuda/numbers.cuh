@@ -158,7 +158,6 @@ __device__ inline void block_hadamard(float* row, int width, Rounding rounding) 
 
 struct Rows {
   std::byte* const* pages;
-  std::int64_t offset;
   int rows_per_page;
   int data_bytes;
   int scale_bytes;
@@ -167,20 +166,20 @@ struct Rows {
   __device__ std::uint8_t* data(std::int64_t row) const {
     const auto r = static_cast<std::uint32_t>(row);
     const auto n = static_cast<std::uint32_t>(rows_per_page);
-    return reinterpret_cast<std::uint8_t*>(pages[r / n] + offset +
+    return reinterpret_cast<std::uint8_t*>(pages[r / n] +
                                            static_cast<std::int64_t>(r % n) * data_bytes);
   }
   __device__ std::uint8_t* scales(std::int64_t row) const {
     const auto r = static_cast<std::uint32_t>(row);
     const auto n = static_cast<std::uint32_t>(rows_per_page);
-    return reinterpret_cast<std::uint8_t*>(pages[r / n] + offset +
+    return reinterpret_cast<std::uint8_t*>(pages[r / n] +
                                            static_cast<std::int64_t>(n) * data_bytes +
                                            static_cast<std::int64_t>(r % n) * scale_bytes);
   }
 };
 
 inline Rows rows_of(const RowPool& pool) {
-  return {pool.pages, pool.offset, pool.rows_per_page, pool.data_bytes, pool.scale_bytes};
+  return {pool.pages, pool.rows_per_page, pool.data_bytes, pool.scale_bytes};
 }
 
 // Packs `row` [width] as a KV row of V4: a warp per group of 64 codes.  Called by whole warps.

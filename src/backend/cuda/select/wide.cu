@@ -180,7 +180,7 @@ struct KeyReader {
       for (int w = 0; w < 4; ++w) out.words[r][w] = 0;
       out.scales[r] = kPlainScales;
       if (place.pages[r] == nullptr) continue;
-      const std::byte* page = place.pages[r] + keys.offset;
+      const std::byte* page = place.pages[r];
       const std::byte* data = page + place.in_page[r] * kRowBytes + 16 * (lane % kLanesOfRow);
       if (reinterpret_cast<std::uintptr_t>(data) % 8 == 0) {
 #pragma unroll
