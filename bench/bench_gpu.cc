@@ -255,7 +255,7 @@ void bench_attend(Backend& backend, Bench& bench) {
   constexpr int kHeads = 64;
   const KvRowFormat format{448, 64};
   for (const bool heavy : {false, true}) {
-    for (const std::int64_t t : {1, 32, 512}) {
+    for (const std::int64_t t : {1, 8, 32, 512, 8192}) {
       DeviceData data(backend);
       const std::int64_t n_rows = heavy ? 8192 : 65'536;
       AttendArgs args;

@@ -19,7 +19,9 @@ namespace precis {
 /// `key` and `value` name the channels of a row that serve as its key [Dk] and value [Dv]: all of
 /// it in V4, 576 and the first 512 of them in absorbed MLA, two halves where K and V are kept.
 /// Query head h reads the rows of KV head h·G / H; with G = 1 all heads share them.
-/// Rounding kBf16 rounds the numerator's probabilities and the result, as the release does.
+/// Rounding kBf16 rounds the numerator's probabilities and the result, as the release does, for
+/// queries that are bf16 numbers already.  It may round exp(u − c) for another c than the maximum
+/// (the release itself takes the maximum so far): docs/numerics.md.
 /// mass[t·G + g, i], where asked for, is Σ_h over the heads of KV head g of the probability of the
 /// i-th selected row (i-th of `listed`, or row i where n_first is used); columns beyond get 0.
 /// Token t sits at position window.step_begin + t and sees window rows max(0, p−W+1) … p.

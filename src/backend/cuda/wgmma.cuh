@@ -213,6 +213,12 @@ struct Bf16 {
   static constexpr char kTail[] = ", 1, 1, 0, 0";
   static constexpr char kTailOfRegisters[] = ", 1, 1, 0";
 };
+/// B is [k, N] with N along its rows (multiply_registers only).
+struct Bf16Rows {
+  using Sum = float;
+  static constexpr char kType[] = "k16.f32.bf16.bf16";
+  static constexpr char kTailOfRegisters[] = ", 1, 1, 1";
+};
 struct S8 {
   using Sum = std::int32_t;
   static constexpr char kType[] = "k32.s32.s8.s8";

@@ -6,7 +6,7 @@
 // Byte and cycle counts: docs/kernels/cuda_attend.md.
 #include <algorithm>
 
-#include "backend/cuda/numbers.cuh"
+#include "backend/cuda/attend/call.cuh"
 #include "backend/cuda/ops.h"
 #include "base/check.h"
 
@@ -20,60 +20,14 @@ constexpr int kPartRows = 64;
 constexpr int kSoftmaxThreads = 256;
 constexpr int kFinishThreads = 128;
 
-struct AttendCall {
-  Cube<const float> q;
-  KvRowFormat format;
-  Rows window_rows;
-  int window;
-  StepValue step_begin;
-  Rows compressed;
-  const std::int32_t* n_first;  // [T], or null
-  Mat<const std::int32_t> listed;
-  const float* sink;
-  float scale;
-  Mat<const float> angles;
-  Cube<float> out;
-  Mat<float> mass;
-  Rounding rounding;
-  int key_begin;
-  int value_begin;
-  int first_head;            // of the heads that share the rows
+struct Call : AttendCall {
   std::int64_t first_token;  // of the tokens that one set of launches takes; scratch counts from it
-  int n_heads;
   int max_rows;
   int n_parts;
   float* scores;        // [T, heads, max_rows]: scores, then probabilities
   float* partial;       // [T, parts, heads, Dv]
   float* denominators;  // [T, heads]
-
-  __device__ int n_window(std::int64_t t) const {
-    const std::int64_t position = step_begin + t;
-    return static_cast<int>(position < window ? (window == 0 ? 0 : position + 1) : window);
-  }
-  __device__ int n_listed(std::int64_t t) const {
-    return n_first != nullptr ? n_first[t] : static_cast<int>(listed.cols);
-  }
-  __device__ int n_rows(std::int64_t t) const { return n_window(t) + n_listed(t); }
 };
-
-struct RowPointer {
-  const std::uint8_t* data;  // null where the list has no row
-  const std::uint8_t* scales;
-};
-
-__device__ RowPointer row_at(const AttendCall& c, std::int64_t t, int i) {
-  const int n_window = c.n_window(t);
-  if (i < n_window) {
-    const std::int64_t position = c.step_begin + t - n_window + 1 + i;
-    const std::int64_t slot =
-        position < c.step_begin ? position % c.window : c.window + (position - c.step_begin);
-    return {c.window_rows.data(slot), c.window_rows.scales(slot)};
-  }
-  std::int64_t row = i - n_window;
-  if (c.n_first == nullptr) row = c.listed.data[t * c.listed.stride + row];
-  if (row < 0) return {nullptr, nullptr};
-  return {c.compressed.data(row), c.compressed.scales(row)};
-}
 
 __device__ float load_f32(const std::uint8_t* bytes) {
   return __uint_as_float(bytes[0] | bytes[1] << 8 | bytes[2] << 16 |
@@ -119,7 +73,7 @@ __device__ void row_values(const RowPointer& row, const KvRowFormat& f, int chan
 
 // A block: 32 rows of one token's list; warp s takes heads s·kHeads … of the block's heads.
 template <int kHeads>
-__global__ void __launch_bounds__(kScoreSlots* kWarp) score_rows(AttendCall c) {
+__global__ void __launch_bounds__(kScoreSlots* kWarp) score_rows(Call c) {
   __shared__ float rows[kScoreRows][kScoreDepth + 1];
   __shared__ RowPointer pointers[kScoreRows];
   __shared__ __align__(16) float queries[kScoreSlots * kHeads][kScoreDepth];
@@ -205,7 +159,7 @@ __device__ float block_max(float value, float* shared) {
 
 // Scores become probabilities up to the denominator.  A block takes one head, or all heads of a
 // token where their mass is asked for: a thread then owns its columns of the mass.
-__global__ void softmax_heads(AttendCall c, int block_heads) {
+__global__ void softmax_heads(Call c, int block_heads) {
   __shared__ float shared[kWarp];
   const std::int64_t local = blockIdx.x;
   const std::int64_t t = c.first_token + local;
@@ -245,7 +199,7 @@ __global__ void softmax_heads(AttendCall c, int block_heads) {
 
 // A block: one part of a token's list and some heads; a thread takes four channels.
 template <int kHeads>
-__global__ void add_values(AttendCall c) {
+__global__ void add_values(Call c) {
   __shared__ RowPointer rows[kPartRows];
   __shared__ __align__(16) float weights[kPartRows][kHeads];
   const std::int64_t local = blockIdx.y;
@@ -288,7 +242,7 @@ __global__ void add_values(AttendCall c) {
   }
 }
 
-__global__ void finish_head(AttendCall c) {
+__global__ void finish_head(Call c) {
   extern __shared__ float row[];
   const std::int64_t local = blockIdx.y;
   const std::int64_t t = c.first_token + local;
@@ -320,7 +274,7 @@ __global__ void finish_head(AttendCall c) {
 }
 
 template <int kHeads>
-void launch_scores(Device& device, const AttendCall& c, unsigned n_tokens) {
+void launch_scores(Device& device, const Call& c, unsigned n_tokens) {
   const dim3 grid((c.max_rows + kScoreRows - 1) / kScoreRows, n_tokens,
                   (c.n_heads + kScoreSlots * kHeads - 1) / (kScoreSlots * kHeads));
   score_rows<kHeads><<<grid, kScoreSlots * kWarp, 0, device.stream>>>(c);
@@ -328,7 +282,7 @@ void launch_scores(Device& device, const AttendCall& c, unsigned n_tokens) {
 }
 
 template <int kHeads>
-void launch_values(Device& device, const AttendCall& c, unsigned n_tokens) {
+void launch_values(Device& device, const Call& c, unsigned n_tokens) {
   const auto width = static_cast<int>(c.out.cols);
   const int n_threads = std::min(256, (width / 4 + kWarp - 1) / kWarp * kWarp);
   const dim3 grid(c.n_parts, n_tokens, (c.n_heads + kHeads - 1) / kHeads);
@@ -336,7 +290,7 @@ void launch_values(Device& device, const AttendCall& c, unsigned n_tokens) {
   PRECIS_CUDA_LAUNCHED();
 }
 
-void run(Device& device, const AttendCall& c, unsigned n_tokens) {
+void run(Device& device, const Call& c, unsigned n_tokens) {
   if (c.max_rows > 0) {
     c.n_heads > 32   ? launch_scores<8>(device, c, n_tokens)
     : c.n_heads > 16 ? launch_scores<4>(device, c, n_tokens)
@@ -356,7 +310,7 @@ void run(Device& device, const AttendCall& c, unsigned n_tokens) {
 }
 
 // All tokens, as many at a time as a workspace of bounded size serves.
-void run_tokens(Device& device, AttendCall call) {
+void run_tokens(Device& device, Call call) {
   constexpr std::int64_t kMaxWorkspaceFloats = std::int64_t{64} << 20;
   const std::int64_t token_floats =
       std::int64_t{call.n_heads} * (call.max_rows + call.n_parts * call.out.cols + 1);
@@ -373,38 +327,11 @@ void run_tokens(Device& device, AttendCall call) {
 
 }  // namespace
 
-void attend(Device& device, const AttendArgs& args) {
-  if (args.q.n == 0) return;
-  std::int64_t n_listed = args.selection.listed.cols;
-  if (!args.selection.n_first.empty()) {
-    PRECIS_CHECK_LE(std::int64_t{0}, args.selection.max_first);
-    n_listed = args.selection.max_first;
-  }
-  for (int g = 0; g < args.n_kv_heads; ++g) {
-    const AttendArgs a = args.n_kv_heads == 1 ? args : args.of_kv_head(g);
-    AttendCall call{};
-    call.q = a.q;
-    call.format = a.format;
-    call.window_rows = rows_of(a.window.pool);
-    call.window = a.window.window;
-    call.step_begin = {a.window.step_begin, a.window.step_begin_cell};
-    call.compressed = rows_of(a.compressed);
-    call.n_first = a.selection.n_first.empty() ? nullptr : a.selection.n_first.data();
-    call.listed = a.selection.listed;
-    call.sink = a.sink.empty() ? nullptr : a.sink.data();
-    call.scale = a.scale;
-    call.angles = a.rope.cos_sin;
-    call.out = a.out;
-    call.mass = a.mass.empty() ? Mat<float>() : a.mass;
-    call.rounding = a.rounding;
-    call.key_begin = a.key_channels().begin;
-    call.value_begin = a.value_channels().begin;
-    call.n_heads = static_cast<int>(args.heads_per_kv_head());
-    call.first_head = g * call.n_heads;
-    call.max_rows = static_cast<int>(a.window.window + n_listed);
-    call.n_parts = (call.max_rows + kPartRows - 1) / kPartRows;
-    run_tokens(device, call);
-  }
+void attend_general(Device& device, const AttendCall& shared_call, std::int64_t most_listed) {
+  Call call{shared_call};
+  call.max_rows = static_cast<int>(call.window + most_listed);
+  call.n_parts = (call.max_rows + kPartRows - 1) / kPartRows;
+  run_tokens(device, call);
 }
 
 }  // namespace precis::cuda
