@@ -33,8 +33,7 @@ constexpr int kHeadBlock = 4;
 constexpr int kScoreVecs = 2;
 // Vectors of channels that 4 heads add at once: 16 sums of 32 registers, or 8 of 16.
 constexpr int kValueVecs = kStep == 16 ? 4 : 2;
-constexpr std::int64_t kPrefetchRows = 16;  // some 300 ns of decoding ahead
-constexpr std::int64_t kSumBlock = 128;     // a score's terms are summed in blocks of this many
+constexpr std::int64_t kSumBlock = 128;  // a score's terms are summed in blocks of this many
 
 // What lives from one pass of a task to the next.
 struct AttendSums {
@@ -89,10 +88,11 @@ void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
   const std::int64_t begin = a.window.first_visible(a.window.step_begin + task.first_token);
   const std::int64_t end = a.window.step_begin + task.first_token + task.n_tokens;
   if (a.window.window == 0) return;
+  RowAddress rows[kKvTileRows];
   for (std::int64_t p = begin; p < end; p += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - p));
-    for (int r = 0; r < n; ++r) load_tile_row<kPass>(a.window.pool, a.window.slot(p + r), r, tile);
-    if (kPass == Pass::kScores) transpose_tile(tile, n);
+    for (int r = 0; r < n; ++r) rows[r] = locate_row(a.window.pool, a.window.slot(p + r));
+    load_tile<kPass>(rows, n, tile);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t position = a.window.step_begin + task.first_token + i;
       const std::int64_t first = a.window.first_visible(position);
@@ -110,13 +110,15 @@ void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile&
                      std::int64_t begin, std::int64_t end, const Use& use) {
   const auto n_first = a.selection.n_first.subspan(task.first_token, task.n_tokens);
   end = std::min<std::int64_t>(end, *std::max_element(n_first.begin(), n_first.end()));
+  RowAddress rows[kKvTileRows];
   for (std::int64_t row = begin; row < end; row += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - row));
-    for (int r = 0; r < n; ++r) {
-      if (row + r + kPrefetchRows < end) prefetch_row(a.compressed, row + r + kPrefetchRows);
-      load_tile_row<kPass>(a.compressed, row + r, r, tile);
+    const std::int64_t next = std::min(row + kKvTileRows, end);
+    for (std::int64_t r = next; r < std::min(next + kKvTileRows, end); ++r) {
+      prefetch_row(a.compressed, r);
     }
-    if (kPass == Pass::kScores) transpose_tile(tile, n);
+    for (int r = 0; r < n; ++r) rows[r] = locate_row(a.compressed, row + r);
+    load_tile<kPass>(rows, n, tile);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t n_token = std::min<std::int64_t>(n, n_first[i] - row);
       if (n_token <= 0) continue;
@@ -132,16 +134,17 @@ void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
     const std::int64_t t = task.first_token + i;
     std::int64_t offset = n_window_rows(a, t);
     int n = 0;
+    RowAddress rows[kKvTileRows];
     const auto flush = [&] {
       if (n == 0) return;
-      if (kPass == Pass::kScores) transpose_tile(tile, n);
+      load_tile<kPass>(rows, n, tile);
       use(TokenRows{i, 0, n, offset});
       offset += n;
       n = 0;
     };
     for (const std::int32_t row : a.selection.listed.row_span(t)) {
       if (row < 0) continue;
-      load_tile_row<kPass>(a.compressed, row, n++, tile);
+      rows[n++] = locate_row(a.compressed, row);
       if (n == kKvTileRows) flush();
     }
     flush();

@@ -44,8 +44,8 @@ HWY_INLINE RowAddress locate_row(const RowPool& pool, std::int64_t row) {
           begin + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes};
 }
 
-// Asks for the cache lines of a row that will be decoded soon.  A page holds few rows of a layer, so
-// the processor's own prefetching, which stops at page ends, does not find the next ones.
+// Asks for the cache lines of a row that will be decoded soon: the processor's own prefetching stops
+// at every 4 KiB.
 HWY_INLINE void prefetch_row(const RowPool& pool, std::int64_t row) {
   constexpr std::int64_t kLineBytes = 64;
   const RowAddress address = locate_row(pool, row);
@@ -108,11 +108,10 @@ HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
   }
 }
 
-// Row `row` of the pool as format.width() floats, of which only `needed` have to be right: a row may
+// A row as format.width() floats, of which only `needed` have to be right: a row may
 // hold keys and values, and a task may want some channels of either.
-HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowPool& pool, std::int64_t row,
+HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowAddress& address,
                               const Channels& needed, float* out) {
-  const RowAddress address = locate_row(pool, row);
   const auto* codes = reinterpret_cast<const std::uint8_t*>(address.data);
   if (format.nope_storage == NopeStorage::kE4m3Scales8) {
     const auto* scales = reinterpret_cast<const std::uint8_t*>(address.scales);

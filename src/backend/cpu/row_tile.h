@@ -1,4 +1,4 @@
-// Packed KV rows decoded for attention: row by row for the values, transposed for the scores.
+// Tiles of packed KV rows decoded for attention: row by row for the values, transposed for the scores.
 //
 // Included once per instruction set by foreach_target.h, hence the guard that toggles.
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include "backend/cpu/row_codec.h"
+#include "backend/cpu/row_columns.h"
 #include "backend/cpu/simd.h"
 #include "backend/cpu/slices.h"
 #include "ops/attend.h"
@@ -51,54 +52,42 @@ struct RowTile {
 
 enum class Pass : std::uint8_t { kScores, kValues };
 
-// Row `row` of the pool as row `index` of the tile: the channels that the pass reads.
-template <Pass kPass>
-HWY_INLINE void load_tile_row(const RowPool& pool, std::int64_t row, int index,
-                              const RowTile& tile) {
-  float* out = tile.rows + index * tile.width;
-  decode_kv_row(tile.format, pool, row, kPass == Pass::kScores ? tile.key : tile.value, out);
-  std::fill(out + tile.format.width(), out + tile.width, 0.0f);
+// The channels that the values are added from, row by row.
+HWY_INLINE void load_value_rows(const RowAddress* rows, int n, const RowTile& tile) {
+  for (int r = 0; r < n; ++r) {
+    float* out = tile.rows + r * tile.width;
+    decode_kv_row(tile.format, rows[r], tile.value, out);
+    std::fill(out + tile.format.width(), out + tile.width, 0.0f);
+  }
 }
 
-// Transposes the keys of the first n rows, rounded up to four both ways; what that reads beyond may
-// be any value and stays in its own lanes and columns.
-HWY_INLINE void transpose_tile(const RowTile& tile, int n) {
+// The keys of the first n rows, transposed; n is rounded up to whole vectors of rows, of which those
+// beyond may be any value.
+HWY_INLINE void load_key_columns(const RowAddress* rows, int n, const RowTile& tile) {
 #if HWY_TARGET == HWY_SCALAR
   for (int r = 0; r < n; ++r) {
+    decode_kv_row(tile.format, rows[r], tile.key, tile.rows);
     for (int c = tile.key.begin; c < tile.key.end(); ++c) {
-      tile.columns[c * kKvTileRows + r] = tile.rows[r * tile.width + c];
+      tile.columns[c * kKvTileRows + r] = tile.rows[c];
     }
   }
 #else
-  const hn::FixedTag<float, 4> d;
-  const hn::FixedTag<double, 2> d_pair;
-  const auto low_pairs = [&](auto a, auto b) HWY_ATTR {
-    return hn::BitCast(d,
-                       hn::InterleaveLower(d_pair, hn::BitCast(d_pair, a), hn::BitCast(d_pair, b)));
-  };
-  const auto high_pairs = [&](auto a, auto b) HWY_ATTR {
-    return hn::BitCast(d,
-                       hn::InterleaveUpper(d_pair, hn::BitCast(d_pair, a), hn::BitCast(d_pair, b)));
-  };
-  for (int r = 0; r < n; r += 4) {
-    const float* in = tile.rows + r * tile.width;
-    for (std::int64_t c = tile.key.begin / 4 * 4; c < tile.key.end(); c += 4) {
-      const auto a = hn::Load(d, in + c);
-      const auto b = hn::Load(d, in + tile.width + c);
-      const auto e = hn::Load(d, in + 2 * tile.width + c);
-      const auto f = hn::Load(d, in + 3 * tile.width + c);
-      const auto ab_low = hn::InterleaveLower(d, a, b);
-      const auto ab_high = hn::InterleaveUpper(d, a, b);
-      const auto ef_low = hn::InterleaveLower(d, e, f);
-      const auto ef_high = hn::InterleaveUpper(d, e, f);
-      float* out = tile.columns + c * kKvTileRows + r;
-      hn::Store(low_pairs(ab_low, ef_low), d, out);
-      hn::Store(high_pairs(ab_low, ef_low), d, out + kKvTileRows);
-      hn::Store(low_pairs(ab_high, ef_high), d, out + 2 * kKvTileRows);
-      hn::Store(high_pairs(ab_high, ef_high), d, out + 3 * kKvTileRows);
-    }
+  constexpr int kRows = static_cast<int>(kLanes);
+  RowAddress block[kLanes];
+  for (int r = 0; r < n; r += kRows) {
+    for (int i = 0; i < kRows; ++i) block[i] = rows[std::min(r + i, n - 1)];
+    decode_kv_columns(tile.format, block, tile.key, kKvTileRows, tile.columns + r);
   }
 #endif
+}
+
+template <Pass kPass>
+HWY_INLINE void load_tile(const RowAddress* rows, int n, const RowTile& tile) {
+  if (kPass == Pass::kScores) {
+    load_key_columns(rows, n, tile);
+  } else {
+    load_value_rows(rows, n, tile);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
