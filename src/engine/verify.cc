@@ -219,17 +219,16 @@ Result<void> Run::compare_rows(const KvCache& cache, int layer, LayerVerify& out
   const LayerConfig& config = model_.config().layers[static_cast<std::size_t>(layer)];
   if (!config.compressed()) return {};
   // Pages come to the host whole, and are read there as the backend wrote them.
-  std::vector<std::vector<std::byte>> pages;
-  for (std::int64_t i = 0; i < cache.n_pages(); ++i) {
-    pages.emplace_back(static_cast<std::size_t>(cache.page_bytes()));
-    cache.copy_out_page(i, pages.back());
-  }
+  std::vector<std::byte> pages(static_cast<std::size_t>(cache.n_pages() * cache.page_bytes()));
+  cache.copy_out_pages(0, pages);
   const KvLayout layout = make_kv_layout(spec_);
   const LayerKvLayout& at = layout.layers[static_cast<std::size_t>(layer)];
-  std::vector<std::byte*> table(pages.size());
+  std::vector<std::byte*> table(static_cast<std::size_t>(cache.n_pages()));
   const auto on_host = [&](RowPool pool, int part) {
     const std::int64_t offset = layout.page_parts[static_cast<std::size_t>(part)].offset;
-    std::ranges::transform(pages, table.begin(), [&](auto& page) { return page.data() + offset; });
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      table[i] = pages.data() + i * static_cast<std::size_t>(cache.page_bytes()) + offset;
+    }
     pool.pages = table.data();
     return pool;
   };

@@ -1,5 +1,6 @@
 #include "kv/kv_cache.h"
 
+#include <cstring>
 #include <limits>
 
 #include "base/check.h"
@@ -194,12 +195,39 @@ void KvCache::copy_out_fixed(std::span<std::byte> out) const {
   backend_.copy_out(out, fixed_.data());
 }
 
-void KvCache::copy_out_page(std::int64_t page_idx, std::span<std::byte> out) const {
-  PRECIS_CHECK_EQ(static_cast<std::int64_t>(out.size()), layout_.page_bytes);
-  for (const PagePart& part : layout_.page_parts) {
-    backend_.copy_out(out.first(static_cast<std::size_t>(part.n_bytes)), data(page_idx, part));
-    out = out.subspan(static_cast<std::size_t>(part.n_bytes));
+// Calls use(page, n) for pages that lie side by side in their slab.
+template <class Use>
+void KvCache::for_neighbours(std::int64_t first_page, std::int64_t n_pages, const Use& use) const {
+  const std::int64_t end = first_page + n_pages;
+  PRECIS_CHECK_LE(end, this->n_pages());
+  for (std::int64_t begin = first_page; begin < end;) {
+    std::int64_t next = begin + 1;
+    while (next < end && PagePool::follows(pages_[static_cast<std::size_t>(next - 1)],
+                                           pages_[static_cast<std::size_t>(next)])) {
+      ++next;
+    }
+    use(begin, next - begin);
+    begin = next;
   }
+}
+
+void KvCache::copy_out_pages(std::int64_t first_page, std::span<std::byte> out) const {
+  if (out.empty()) return;
+  const auto stride = static_cast<std::size_t>(layout_.page_bytes);
+  PRECIS_CHECK_EQ(out.size() % stride, 0u);
+  std::vector<std::byte> staged;
+  const auto copy = [&](std::int64_t page, std::int64_t n) {
+    std::byte* to = out.data() + static_cast<std::size_t>(page - first_page) * stride;
+    for (const PagePart& part : layout_.page_parts) {
+      const auto n_bytes = static_cast<std::size_t>(part.n_bytes);
+      staged.resize(static_cast<std::size_t>(n) * n_bytes);
+      backend_.copy_out(staged, data(page, part));
+      for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+        std::memcpy(to + i * stride + part.offset, &staged[i * n_bytes], n_bytes);
+      }
+    }
+  };
+  for_neighbours(first_page, static_cast<std::int64_t>(out.size() / stride), copy);
 }
 
 void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fixed) {
@@ -210,12 +238,23 @@ void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fi
   backend_.copy_in(fixed_.data(), fixed);
 }
 
-void KvCache::copy_in_page(std::int64_t page_idx, std::span<const std::byte> bytes) {
-  PRECIS_CHECK_EQ(static_cast<std::int64_t>(bytes.size()), layout_.page_bytes);
-  for (const PagePart& part : layout_.page_parts) {
-    backend_.copy_in(data(page_idx, part), bytes.first(static_cast<std::size_t>(part.n_bytes)));
-    bytes = bytes.subspan(static_cast<std::size_t>(part.n_bytes));
-  }
+void KvCache::copy_in_pages(std::int64_t first_page, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  const auto stride = static_cast<std::size_t>(layout_.page_bytes);
+  PRECIS_CHECK_EQ(bytes.size() % stride, 0u);
+  std::vector<std::byte> staged;
+  const auto copy = [&](std::int64_t page, std::int64_t n) {
+    const std::byte* from = bytes.data() + static_cast<std::size_t>(page - first_page) * stride;
+    for (const PagePart& part : layout_.page_parts) {
+      const auto n_bytes = static_cast<std::size_t>(part.n_bytes);
+      staged.resize(static_cast<std::size_t>(n) * n_bytes);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+        std::memcpy(&staged[i * n_bytes], from + i * stride + part.offset, n_bytes);
+      }
+      backend_.copy_in(data(page, part), staged);
+    }
+  };
+  for_neighbours(first_page, static_cast<std::int64_t>(bytes.size() / stride), copy);
 }
 
 }  // namespace precis

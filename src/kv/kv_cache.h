@@ -99,13 +99,18 @@ class KvCache {
   std::int64_t page_bytes() const { return layout_.page_bytes; }
   std::int64_t fixed_bytes() const { return layout_.fixed_bytes(); }
   void copy_out_fixed(std::span<std::byte> out) const;
-  void copy_out_page(std::int64_t page_idx, std::span<std::byte> out) const;
+  /// As many pages as `out` holds, from `first_page` on, page after page.
+  ///
+  /// Cost      one copy by the backend for each part of up to 64 pages
+  void copy_out_pages(std::int64_t first_page, std::span<std::byte> out) const;
   /// Replaces the content by `n_tokens` tokens stored that way: first the fixed part, then every
-  /// page through copy_in_page.
+  /// page through copy_in_pages.
   void begin_restore(std::int64_t n_tokens, std::span<const std::byte> fixed);
-  void copy_in_page(std::int64_t page_idx, std::span<const std::byte> bytes);
+  void copy_in_pages(std::int64_t first_page, std::span<const std::byte> bytes);
 
  private:
+  template <class Use>
+  void for_neighbours(std::int64_t first_page, std::int64_t n_pages, const Use& use) const;
   RowPool pool_of(int part, int rows_per_page, int data_bytes, int scale_bytes) const;
   std::byte* data(std::int64_t page_idx, const PagePart& part) const;
   std::int64_t max_pages() const;

@@ -1,5 +1,6 @@
 #include "kv/kv_cache.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -104,15 +105,38 @@ TEST(KvCache, ResidentMemoryGrowsByThePlannedBytes) {
   const std::int64_t held_before = cache->n_bytes();
   cache->reserve(kPositions);
   cache->commit(kPositions);
-  const std::vector<std::byte> page_bytes(static_cast<std::size_t>(world.pool().page_bytes()),
-                                          std::byte{1});
-  for (std::int32_t page = 0; page < kPages; ++page) cache->copy_in_page(page, page_bytes);
+  cache->copy_in_pages(
+      0, std::vector<std::byte>(static_cast<std::size_t>(kPages * world.pool().page_bytes()),
+                                std::byte{1}));
   const std::int64_t planned = kv_bytes(world.spec(), kPositions).total();
   EXPECT_EQ(cache->n_bytes(), planned);
   EXPECT_EQ(planned, kv_bytes(world.spec(), 0).fixed() + kPages * world.pool().page_bytes());
   const auto growth = static_cast<double>(planned - held_before);
   // Memory that earlier tests gave back may be used again.
   EXPECT_NEAR(static_cast<double>(resident_bytes() - before), growth, 0.06 * growth);
+}
+
+TEST(KvCache, PagesComeOutAsTheyWentInWhereverTheyLie) {
+  KvWorld world;
+  const auto cache = world.new_cache(100'000);
+  const auto other = world.new_cache(100'000);
+  for (int run = 1; run <= 20; ++run) {  // neighbours of 1, 2, … 20 pages, across slabs
+    for (KvCache* grown : {cache.get(), other.get()}) {
+      grown->reserve(run * kPagePositions);
+      grown->commit(run * kPagePositions);
+    }
+  }
+  const auto page_bytes = static_cast<std::size_t>(cache->page_bytes());
+  std::vector<std::byte> stored(static_cast<std::size_t>(cache->n_pages()) * page_bytes);
+  for (std::size_t i = 0; i < stored.size(); ++i) stored[i] = std::byte(i * 2654435761u >> 24);
+  cache->copy_in_pages(0, stored);
+  other->copy_in_pages(0, std::vector<std::byte>(stored.size()));
+  std::vector<std::byte> read(stored.size());
+  cache->copy_out_pages(0, read);
+  EXPECT_EQ(read, stored);
+  std::vector<std::byte> one(page_bytes);
+  cache->copy_out_pages(7, one);
+  EXPECT_TRUE(std::ranges::equal(one, std::span(stored).subspan(7 * page_bytes, page_bytes)));
 }
 
 TEST(KvCache, RowsKeepTheirAddressWhileTheCacheGrows) {

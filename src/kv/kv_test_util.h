@@ -51,7 +51,7 @@ class KvWorld {
     };
     cache.begin_restore(cache.n_tokens(), random(cache.fixed_bytes(), 0));
     for (std::int64_t i = 0; i < cache.n_pages(); ++i) {
-      cache.copy_in_page(i, random(cache.page_bytes(), static_cast<std::uint64_t>(i) + 1));
+      cache.copy_in_pages(i, random(cache.page_bytes(), static_cast<std::uint64_t>(i) + 1));
     }
   }
 
@@ -61,10 +61,7 @@ class KvWorld {
     const auto page = static_cast<std::size_t>(cache.page_bytes());
     std::vector<std::byte> out(fixed + page * static_cast<std::size_t>(cache.n_pages()));
     cache.copy_out_fixed(std::span(out).first(fixed));
-    for (std::int64_t i = 0; i < cache.n_pages(); ++i) {
-      cache.copy_out_page(i,
-                          std::span(out).subspan(fixed + page * static_cast<std::size_t>(i), page));
-    }
+    cache.copy_out_pages(0, std::span(out).subspan(fixed));
     return out;
   }
 

@@ -35,6 +35,10 @@ class PagePool {
 
   /// Where `part` of `page` is; that of the slab's next page follows it.
   std::byte* data(std::int32_t page, const PagePart& part) const;
+  /// Whether the bytes of `page` lie behind those of `before`, part by part.
+  static bool follows(std::int32_t before, std::int32_t page) {
+    return page == before + 1 && page % kPagesPerSlab != 0;
+  }
   std::int64_t n_pages_in_use() const { return n_in_use_; }
 
  private:
