@@ -46,7 +46,6 @@ for launch in "" --direct; do
   "$(program precis)" bench step --backend cuda --frontiers "${FRONTIERS:-2K,32K,128K}" $launch --json "$steps"
   tee -a "$out" <"$steps"
 done
-# As released, differences are those of values on the edge of two codes; in f32 there is none to expect.
 for mode in release f32; do
   "$(program parity)" --mode "$mode" | tee -a "$out"
 done

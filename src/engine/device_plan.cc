@@ -14,7 +14,7 @@
 namespace precis {
 namespace {
 
-// Code of the kernels, recorded steps, and operations that outgrow the workspace.
+// Code of the kernels, recorded steps, scales of packed rows, and operations that outgrow the workspace.
 constexpr std::int64_t kMarginBytes = std::int64_t{256} << 20;
 // An allocation is rounded up to this.
 constexpr std::int64_t kGranuleBytes = 512;
