@@ -55,8 +55,8 @@ std::int64_t KvCache::n_bytes_for(const KvSpec& spec, std::int64_t max_step_toke
   const std::int64_t n_pages = ceil_div(max_tokens, kPagePositions);
   const std::int64_t n_window_pages =
       spec.n_layers() * (1 + ceil_div(max_step_tokens, spec.window));
-  const std::int64_t table_bytes =
-      static_cast<std::int64_t>(sizeof(std::byte*)) * (n_pages + n_window_pages);
+  const std::int64_t n_table_entries = std::ssize(layout.page_parts) * n_pages + n_window_pages;
+  const std::int64_t table_bytes = static_cast<std::int64_t>(sizeof(std::byte*)) * n_table_entries;
   return layout.fixed_bytes() + table_bytes + PagePool::n_bytes_for(layout.page_bytes, n_pages);
 }
 
