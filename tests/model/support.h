@@ -182,7 +182,7 @@ inline void TestModel::take_content(const KvCache& cache, Trace& trace) const {
   cache.copy_out_fixed(trace.fixed);
   for (std::int64_t i = 0; i < cache.n_pages(); ++i) {
     trace.pages.emplace_back(static_cast<std::size_t>(cache.page_bytes()));
-    cache.copy_out_page(i, trace.pages.back());
+    cache.copy_out_pages(i, trace.pages.back());
   }
 }
 
