@@ -82,7 +82,7 @@ class Sequence {
     cache_.reserve(context);
     for (std::int64_t page = 0; page < cache_.n_pages(); ++page) {
       const std::size_t at = random_bits(4, page) % (bytes.size() - page_bytes) / 64 * 64;
-      cache_.copy_in_page(page, bytes.subspan(at, page_bytes));
+      cache_.copy_in_pages(page, bytes.subspan(at, page_bytes));
     }
   }
 
