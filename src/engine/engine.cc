@@ -88,6 +88,8 @@ Result<int> resolve_chunk(int chunk_tokens) {
   return chunk_tokens;
 }
 
+namespace {
+
 Result<void> check_placement(const EngineOptions& options, const ModelConfig& config,
                              const Backend& backend) {
   const int n = options.n_host_experts;
@@ -128,6 +130,8 @@ Result<void> prepare_device(const EngineOptions& options, const ModelConfig& con
   PRECIS_TRY(check_fits(loaded.needs));
   return backend.reserve(loaded.needs.plan.needed());
 }
+
+}  // namespace
 
 Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config, int chunk_tokens,
                                const WrapBackend& wrap) {
