@@ -1,9 +1,11 @@
 #include <algorithm>
 
 #include "backend/cuda/experts/layout.cuh"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/product.h"
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 namespace {
@@ -103,8 +105,23 @@ __device__ __forceinline__ void decode_e4m3(std::uint32_t word, float scale, flo
 // ---- Few rows: a thread takes one chain of 128 terms of one output.
 
 constexpr int kVectorThreads = 256;
-constexpr int kPaddedBlock =
-    kSumBlock + 1;  // so that lanes at different blocks use different banks
+constexpr int kVectorBlocks = 3;  // on a multiprocessor, where a block takes one row
+// So that eight lanes at different blocks read four values each from different banks.
+constexpr int kPaddedBlock = kSumBlock + 4;
+
+// sums += values times four terms of every row; `x` is a multiple of four in.
+template <int kRows>
+__device__ __forceinline__ void add_terms(const float (&values)[4], const float* x, int x_stride,
+                                          float (&sums)[kRows]) {
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    const float4 terms = *reinterpret_cast<const float4*>(x + r * x_stride);
+    sums[r] = fmaf(terms.x, values[0], sums[r]);
+    sums[r] = fmaf(terms.y, values[1], sums[r]);
+    sums[r] = fmaf(terms.z, values[2], sums[r]);
+    sums[r] = fmaf(terms.w, values[3], sums[r]);
+  }
+}
 
 // A whole chain of FP8 codes: all its loads are in flight before the first use.  `x` [kRows]
 // rows, `x_stride` apart.
@@ -125,28 +142,67 @@ __device__ __forceinline__ void fp8_chain(const WeightView& w, int out, int k, c
     for (int p = 0; p < 4; ++p) {
       float values[4];
       decode_e4m3(parts[p], scale, values);
+      add_terms(values, x + 16 * i + 4 * p, x_stride, sums);
+    }
+  }
+}
+
+// The same for BF16 numbers.
+template <int kRows>
+__device__ __forceinline__ void bf16_chain(const WeightView& w, int out, int k, const float* x,
+                                           int x_stride, float (&sums)[kRows]) {
+  const auto* numbers =
+      reinterpret_cast<const uint4*>(w.codes + 2 * (static_cast<std::int64_t>(out) * w.n_in + k));
+  constexpr int kInFlight = kSumBlock / 16;
+  uint4 words[kInFlight];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
+  for (int i = 0; i < kInFlight; ++i) words[i] = __ldg(numbers + i);
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          sums[r] = fmaf(x[r * x_stride + 16 * i + 4 * p + j], values[j], sums[r]);
-        }
-      }
+  for (int i = 0; i < kSumBlock / 8; ++i) {
+    const uint4 word = words[i % kInFlight];
+    if (i < kInFlight) words[i] = __ldg(numbers + kInFlight + i);
+    const std::uint32_t pairs[4] = {word.x, word.y, word.z, word.w};
+#pragma unroll
+    for (int p = 0; p < 4; p += 2) {
+      const float values[4] = {
+          __uint_as_float(pairs[p] << 16), __uint_as_float(pairs[p] & 0xffff0000),
+          __uint_as_float(pairs[p + 1] << 16), __uint_as_float(pairs[p + 1] & 0xffff0000)};
+      add_terms(values, x + 8 * i + 2 * p, x_stride, sums);
+    }
+  }
+}
+
+// A row in padded blocks, zeros behind its `n_terms`.  Loads come eight at a time.
+__device__ void stage_row(const float* from, int n_terms, int n_blocks, float* to) {
+  constexpr int kEach = 8;
+  for (int begin = static_cast<int>(threadIdx.x); begin < n_blocks * kSumBlock;
+       begin += kEach * kVectorThreads) {
+    float values[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int at = begin + i * kVectorThreads;
+      values[i] = at < n_terms ? from[at] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int at = begin + i * kVectorThreads;
+      if (at < n_blocks * kSumBlock) to[at / kSumBlock * kPaddedBlock + at % kSumBlock] = values[i];
     }
   }
 }
 
 template <int kRows>
-__global__ void __launch_bounds__(kVectorThreads, kRows == 1 ? 2 : 1)
+__global__ void __launch_bounds__(kVectorThreads, kRows == 1 ? kVectorBlocks : 1)
     vector_product(Product p, int outs_per_block) {
   extern __shared__ float shared[];
   const int first_row = static_cast<int>(blockIdx.z) * kRows;
   const int group = static_cast<int>(blockIdx.y);
-  const WeightView w = p.table == nullptr ? p.weight : p.table[p.weight_idx[first_row]];
-  const int n_blocks = (w.n_in + kSumBlock - 1) / kSumBlock;
-  const int outs_per_group = w.n_out / p.n_groups;
+  const int n_blocks = (p.weight.n_in + kSumBlock - 1) / kSumBlock;
+  const int outs_per_group = p.weight.n_out / p.n_groups;
   const int first_out = static_cast<int>(blockIdx.x) * outs_per_block;
   const int n_outs = min(outs_per_block, outs_per_group - first_out);
+  begin_kernel();
+  const WeightView w = p.table == nullptr ? p.weight : p.table[p.weight_idx[first_row]];
   float* x = shared;                                          // [kRows][n_blocks][kPaddedBlock]
   float* partial = shared + kRows * n_blocks * kPaddedBlock;  // [n_outs][n_blocks][kRows]
 
@@ -154,10 +210,8 @@ __global__ void __launch_bounds__(kVectorThreads, kRows == 1 ? 2 : 1)
     const int row = first_row + r;
     const float* from =
         p.x + row / p.x_divisor * p.x_stride + static_cast<std::int64_t>(group) * w.n_in;
-    for (int i = static_cast<int>(threadIdx.x); i < n_blocks * kSumBlock; i += kVectorThreads) {
-      x[(r * n_blocks + i / kSumBlock) * kPaddedBlock + i % kSumBlock] =
-          row < p.n_rows && i < w.n_in ? from[i] : 0;
-    }
+    const int n_terms = row < p.n_rows ? w.n_in : 0;
+    stage_row(from, n_terms, n_blocks, x + r * n_blocks * kPaddedBlock);
   }
   __syncthreads();
 
@@ -171,6 +225,8 @@ __global__ void __launch_bounds__(kVectorThreads, kRows == 1 ? 2 : 1)
     const bool is_whole = n_terms == kSumBlock && w.n_in % 32 == 0;
     if (is_whole && w.format == WeightFormat::kFp8Block && w.block_in % kSumBlock == 0) {
       fp8_chain(w, out, block * kSumBlock, block_x, x_stride, sums);
+    } else if (is_whole && w.format == WeightFormat::kBf16) {
+      bf16_chain(w, out, block * kSumBlock, block_x, x_stride, sums);
     } else {
       for (int i = 0; i < n_terms; i += 8) {
         float values[8];
@@ -209,8 +265,8 @@ void launch_vector(Device& device, const Product& p, int outs_per_block, int sha
                   (p.n_rows + kRows - 1) / kRows);
   PRECIS_CUDA_CHECK(cudaFuncSetAttribute(
       vector_product<kRows>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  vector_product<kRows><<<grid, kVectorThreads, shared_bytes, device.stream>>>(p, outs_per_block);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, vector_product<kRows>, grid, kVectorThreads, shared_bytes, 1, p,
+                     outs_per_block);
 }
 
 // Shared memory of a block that takes `rows` rows at once.
@@ -321,6 +377,7 @@ constexpr int kGroup = 128;
 
 __global__ void quantise(const float* x, std::int64_t x_stride, std::int64_t n_rows, int width,
                          float* out) {
+  begin_kernel();
   const int n_groups = (width + kGroup - 1) / kGroup;
   const std::int64_t item =
       (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp;
@@ -354,12 +411,11 @@ void multiply(Device& device, const Product& p) {
   constexpr int kFewRows = 8;
   constexpr int kMaxOutsPerBlock = 64;
   const int n_blocks = (p.weight.n_in + kSumBlock - 1) / kSumBlock;
-  const int outs_per_group = p.weight.n_out / p.n_groups;
-  // Two blocks for every multiprocessor, and at least one chain for every thread.
-  const int even_share = outs_per_group * p.n_groups / (2 * device.n_multiprocessors);
-  const int one_chain_each = (kVectorThreads + n_blocks - 1) / n_blocks;
+  // Rounds of blocks that fill the device, and at least one chain for every thread.
+  const int n_at_once = kVectorBlocks * device.n_multiprocessors;
+  const int n_rounds = ceil_div(p.weight.n_out, n_at_once * kMaxOutsPerBlock);
   const int outs_per_block =
-      std::clamp(even_share, one_chain_each, std::max(one_chain_each, kMaxOutsPerBlock));
+      std::max(ceil_div(p.weight.n_out, n_at_once * n_rounds), ceil_div(kVectorThreads, n_blocks));
   const auto fits = [&](int rows) {
     return vector_shared_bytes(p.weight, rows, outs_per_block) <= device.max_shared_bytes;
   };
@@ -385,9 +441,8 @@ void quantise_input(Device& device, const float* x, std::int64_t x_stride, std::
   constexpr int kThreads = 256;
   const std::int64_t n_warps = n_rows * ((width + kGroup - 1) / kGroup);
   const std::int64_t n_blocks = (n_warps * kWarp + kThreads - 1) / kThreads;
-  quantise<<<static_cast<unsigned>(n_blocks), kThreads, 0, device.stream>>>(x, x_stride, n_rows,
-                                                                            width, out);
-  PRECIS_CUDA_LAUNCHED();
+  launch_overlapping(device, quantise, static_cast<unsigned>(n_blocks), kThreads, 0, 1, x, x_stride,
+                     n_rows, width, out);
 }
 
 }  // namespace precis::cuda
