@@ -251,42 +251,44 @@ void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t 
       });
 }
 
-void bench_attend(Backend& backend, Bench& bench) {
+// One attention of t tokens for each of `n_sequences`, which share nothing.
+void bench_attend(Backend& backend, Bench& bench, bool heavy, int n_sequences, std::int64_t t) {
   constexpr int kHeads = 64;
   const KvRowFormat format{448, 64};
-  for (const bool heavy : {false, true}) {
-    for (const std::int64_t t : {1, 8, 32, 512, 8192}) {
-      DeviceData data(backend);
-      const std::int64_t n_rows = heavy ? 8192 : 65'536;
-      AttendArgs args;
-      args.q = {data.floats(t * kHeads * 512), t, kHeads, 512};
-      args.format = format;
-      args.window = {data.rows(128 + t, 128, format.data_bytes(), format.scale_bytes()), 128,
-                     1'000'000};
-      args.compressed = data.rows(n_rows, 64, format.data_bytes(), format.scale_bytes());
+  DeviceData data(backend);
+  const std::int64_t n_rows = heavy ? 8192 : 65'536;
+  std::vector<AttendArgs> calls;
+  for (int i = 0; i < n_sequences; ++i) {
+    AttendArgs args;
+    args.q = {data.floats(t * kHeads * 512), t, kHeads, 512};
+    args.format = format;
+    args.window = {data.rows(128 + t, 128, format.data_bytes(), format.scale_bytes()), 128,
+                   1'000'000};
+    args.compressed = data.rows(n_rows, 64, format.data_bytes(), format.scale_bytes());
+    if (heavy) {
+      args.selection.n_first =
+          data.values(std::vector<std::int32_t>(static_cast<std::size_t>(t), 8192));
+      args.selection.max_first = 8192;
+    } else {
       std::vector<std::int32_t> listed;
-      for (std::int64_t i = 0; i < t * 512; ++i) {
-        listed.push_back(static_cast<std::int32_t>(random_bits(9, i) % n_rows));
+      for (std::int64_t k = 0; k < t * 512; ++k) {
+        listed.push_back(static_cast<std::int32_t>(random_bits(9, k) % n_rows));
       }
-      if (heavy) {
-        args.selection.n_first =
-            data.values(std::vector<std::int32_t>(static_cast<std::size_t>(t), 8192));
-        args.selection.max_first = 8192;
-      } else {
-        args.selection.listed = {data.values(listed).data(), t, 512};
-      }
-      args.scale = 0.044f;
-      args.rope.cos_sin = data.mat(t, 64);
-      args.out = {data.floats(t * kHeads * 512), t, kHeads, 512};
-      args.rounding = Rounding::kBf16;
-      const double visible = heavy ? 8320 : 640;
-      const double distinct = heavy ? 8320 : 640.0 * static_cast<double>(t);
-      bench.report(
-          heavy ? "attend_hca" : "attend_csa", fmt::format("T={} rows={} heads=64", t, visible),
-          distinct * format.row_bytes() + 8.0 * static_cast<double>(t) * kHeads * 512,
-          4.0 * static_cast<double>(t) * kHeads * 512 * visible, [&] { backend.attend(args); });
+      args.selection.listed = {data.values(listed).data(), t, 512};
     }
+    args.scale = 0.044f;
+    args.rope.cos_sin = data.mat(t, 64);
+    args.out = {data.floats(t * kHeads * 512), t, kHeads, 512};
+    args.rounding = Rounding::kBf16;
+    calls.push_back(args);
   }
+  const auto n = static_cast<double>(n_sequences) * static_cast<double>(t);
+  const double visible = heavy ? 8320 : 640;
+  const double distinct = heavy ? 8320.0 * n_sequences : 640 * n;
+  bench.report(heavy ? "attend_hca" : "attend_csa",
+               fmt::format("sequences={} T={} rows={} heads=64", n_sequences, t, visible),
+               distinct * format.row_bytes() + 8.0 * n * kHeads * 512,
+               4.0 * n * kHeads * 512 * visible, [&] { backend.attend_all(calls); });
 }
 
 int run(std::string_view only) {
@@ -301,9 +303,15 @@ int run(std::string_view only) {
     for (const std::int64_t t : {1, 4, 32, 512, 8192}) bench_select(each, with, 1, t);
     bench_select(each, with, 32, 1);
   };
+  const auto attend_all = [](Backend& each, Bench& with) {
+    for (const bool heavy : {false, true}) {
+      for (const int n : {1, 32}) bench_attend(each, with, heavy, n, 1);
+      for (const std::int64_t t : {32, 512, 8192}) bench_attend(each, with, heavy, 1, t);
+    }
+  };
   const std::pair<std::string_view, void (*)(Backend&, Bench&)> all[] = {
       {"select", select_all},
-      {"attend", bench_attend},
+      {"attend", attend_all},
       {"linear", bench_linear},
       {"experts", bench_experts}};
   for (const auto& [name, measure] : all) {

@@ -3,6 +3,8 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
+#include <span>
+#include <vector>
 
 namespace precis {
 namespace {
@@ -119,7 +121,9 @@ SelectArgs select_rows(const AttentionContext& c, const Slice& s, const Projecti
   args.keys = s.cache->index_rows(c.kv_layer);
   args.format = format;
   args.n_visible = c.tables.n_visible(s, c.layer);
-  args.out = Mat<std::int32_t>(c.scratch.selected.as<std::int32_t>(), s.n_tokens, m.index_topk);
+  args.out =
+      Mat<std::int32_t>(c.scratch.selected.as<std::int32_t>(), c.tables.n_tokens(), m.index_topk)
+          .slice_rows(s.begin, s.n_tokens);
   args.rounding = c.rounding;
   c.backend.select(args);
   return args;
@@ -131,8 +135,8 @@ WindowRows window_rows(const AttentionContext& c, const Slice& s) {
   return rows;
 }
 
-void attend(const AttentionContext& c, const Slice& s, const Projections& p,
-            const RowSelection& selection, const SelectArgs& scoring) {
+AttendArgs attend_args(const AttentionContext& c, const Slice& s, const Projections& p,
+                       const RowSelection& selection) {
   const ModelConfig& m = c.config;
   AttendArgs args;
   args.q = heads(p.q, m.n_heads).slice(s.begin, s.n_tokens);
@@ -146,27 +150,23 @@ void attend(const AttentionContext& c, const Slice& s, const Projections& p,
   args.out = Cube<float>(c.scratch.attended.as<float>(), c.tables.n_tokens(), m.n_heads, m.head_dim)
                  .slice(s.begin, s.n_tokens);
   if (c.observer.want_mass && !selection.listed.empty()) {
-    args.mass = rows_of(c.scratch.mass, s.n_tokens, m.index_topk);
+    args.mass =
+        rows_of(c.scratch.mass, c.tables.n_tokens(), m.index_topk).slice_rows(s.begin, s.n_tokens);
   }
   args.rounding = c.rounding;
-  c.backend.attend(args);
-  if (c.observer.on_selection && !selection.listed.empty()) {
-    c.observer.on_selection({c.kv_layer, static_cast<std::size_t>(&s - c.tables.slices().data()),
-                             selection.listed, args.mass, &scoring});
-  }
+  return args;
 }
 
-// Stores the slice's rows, then lets its tokens read: a block that ends at a token is visible to
-// it.
-void attend_slice(const AttentionContext& c, const Slice& s, const Projections& p) {
+// Stores the slice's rows, before its tokens read: a block that ends at a token is visible to it.
+// Returns what the tokens read; `scoring` is left to those of a sparse layer.
+RowSelection store_and_select(const AttentionContext& c, const Slice& s, const Projections& p,
+                              SelectArgs& scoring) {
   const RopeTable rope = c.tables.token_rope(s, c.layer);
-  const WindowRows window = window_rows(c, s);
   c.backend.query({heads(p.q, c.config.n_heads).slice(s.begin, s.n_tokens), rope, c.config.norm_eps,
                    c.rounding});
   c.backend.window_rows({p.kv.slice_rows(s.begin, s.n_tokens), c.w.kv_norm, rope, c.kv_format,
-                         window, c.config.norm_eps, c.rounding});
+                         window_rows(c, s), c.config.norm_eps, c.rounding});
   RowSelection selection;
-  SelectArgs scoring;
   if (c.layer.kind == LayerKind::kSparse) {
     compress(c, s, c.w.indexer_compressor, CompressedKind::kIndexRow, p.index_kv, p.index_score);
     scoring = select_rows(c, s, p);
@@ -179,8 +179,24 @@ void attend_slice(const AttentionContext& c, const Slice& s, const Projections& 
   if (c.layer.compressed()) {
     compress(c, s, c.w.compressor, CompressedKind::kKvRow, p.compress_kv, p.compress_score);
   }
-  attend(c, s, p, selection, scoring);
-  c.backend.commit_window({window, s.n_tokens});
+  return selection;
+}
+
+// Some slices, all of which attend at once.  An observer sees the last one's scores.
+void attend_slices(const AttentionContext& c, std::span<const Slice> slices, const Projections& p) {
+  std::vector<AttendArgs> all;
+  all.reserve(slices.size());
+  SelectArgs scoring;
+  for (const Slice& s : slices) {
+    all.push_back(attend_args(c, s, p, store_and_select(c, s, p, scoring)));
+  }
+  c.backend.attend_all(all);
+  const AttendArgs& last = all.back();
+  if (c.observer.on_selection && !last.selection.listed.empty()) {
+    const auto idx = static_cast<std::size_t>(&slices.back() - c.tables.slices().data());
+    c.observer.on_selection({c.kv_layer, idx, last.selection.listed, last.mass, &scoring});
+  }
+  for (const Slice& s : slices) c.backend.commit_window({window_rows(c, s), s.n_tokens});
 }
 
 }  // namespace
@@ -188,7 +204,11 @@ void attend_slice(const AttentionContext& c, const Slice& s, const Projections& 
 void attention(const AttentionContext& c, Mat<const float> x, Mat<float> y) {
   const Projections projections(c, x.rows);
   projections.run(x);
-  for (const Slice& slice : c.tables.slices()) attend_slice(c, slice, projections);
+  const std::span<const Slice> slices = c.tables.slices();
+  const std::size_t at_once = c.observer.on_selection ? 1 : slices.size();
+  for (std::size_t i = 0; i < slices.size(); i += at_once) {
+    attend_slices(c, slices.subspan(i, at_once), projections);
+  }
 
   const ModelConfig& m = c.config;
   const Mat<float> attended =

@@ -131,6 +131,11 @@ class Backend {
   void compress(const CompressArgs& a) { check(a), count("compress", a), do_compress(a); }
   void select(const SelectArgs& a) { check_readable(a), count("select", a), do_select(a); }
   void attend(const AttendArgs& a) { check_readable(a), count("attend", a), do_attend(a); }
+  /// Calls that need not see each other's results, such as those of several sequences.
+  void attend_all(std::span<const AttendArgs> all) {
+    for (const AttendArgs& a : all) check_readable(a), count("attend", a);
+    do_attend_all(all);
+  }
   void route(const RouteArgs& a) { check_readable(a), count("route", a), do_route(a); }
   void experts(const ExpertsArgs& a) { check_readable(a), count("experts", a), do_experts(a); }
 
@@ -159,6 +164,9 @@ class Backend {
   virtual void do_compress(const CompressArgs& a) = 0;
   virtual void do_select(const SelectArgs& a) = 0;
   virtual void do_attend(const AttendArgs& a) = 0;
+  virtual void do_attend_all(std::span<const AttendArgs> all) {
+    for (const AttendArgs& a : all) do_attend(a);
+  }
   virtual void do_route(const RouteArgs& a) = 0;
   virtual void do_experts(const ExpertsArgs& a) = 0;
 

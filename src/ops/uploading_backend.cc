@@ -261,33 +261,38 @@ class UploadingBackend final : public Backend {
       inner_->select(a);
     });
   }
-  void do_attend(const AttendArgs& args) override {
-    run(args, [&](Call& call, AttendArgs& a) {
-      std::int64_t n_rows = 0;
-      for (const std::int32_t n : a.selection.n_first) n_rows = std::max<std::int64_t>(n_rows, n);
-      const Mat<const std::int32_t>& listed = a.selection.listed;
-      for (std::int64_t t = 0; t < (listed.empty() ? 0 : listed.rows); ++t) {
-        for (const std::int32_t row : listed.row_span(t)) {
-          n_rows = std::max<std::int64_t>(n_rows, row + 1);
-        }
+  static void upload(Call& call, AttendArgs& a) {
+    std::int64_t n_rows = 0;
+    for (const std::int32_t n : a.selection.n_first) n_rows = std::max<std::int64_t>(n_rows, n);
+    const Mat<const std::int32_t>& listed = a.selection.listed;
+    for (std::int64_t t = 0; t < (listed.empty() ? 0 : listed.rows); ++t) {
+      for (const std::int32_t row : listed.row_span(t)) {
+        n_rows = std::max<std::int64_t>(n_rows, row + 1);
       }
-      if (a.window.window > 0) {
-        a.window.pool = call.rows(a.window.pool, a.window.window + a.q.n, false, a.n_kv_heads);
-      }
-      a.compressed = call.rows(a.compressed, n_rows, false, a.n_kv_heads);
-      a.q = call.in(a.q);
-      if (!a.selection.n_first.empty()) {
-        const auto& n_first = a.selection.n_first;
-        a.selection.max_first = *std::max_element(n_first.begin(), n_first.end());
-      }
-      a.selection.n_first = call.in(a.selection.n_first);
-      a.selection.listed = call.in(a.selection.listed);
-      a.sink = call.in(a.sink);
-      a.rope = call.in(a.rope);
-      a.out = call.out(a.out);
-      a.mass = call.out(a.mass);
-      inner_->attend(a);
-    });
+    }
+    if (a.window.window > 0) {
+      a.window.pool = call.rows(a.window.pool, a.window.window + a.q.n, false, a.n_kv_heads);
+    }
+    a.compressed = call.rows(a.compressed, n_rows, false, a.n_kv_heads);
+    a.q = call.in(a.q);
+    if (!a.selection.n_first.empty()) {
+      const auto& n_first = a.selection.n_first;
+      a.selection.max_first = *std::max_element(n_first.begin(), n_first.end());
+    }
+    a.selection.n_first = call.in(a.selection.n_first);
+    a.selection.listed = call.in(a.selection.listed);
+    a.sink = call.in(a.sink);
+    a.rope = call.in(a.rope);
+    a.out = call.out(a.out);
+    a.mass = call.out(a.mass);
+  }
+  void do_attend(const AttendArgs& args) override { do_attend_all({&args, 1}); }
+  void do_attend_all(std::span<const AttendArgs> args) override {
+    run(std::vector<AttendArgs>(args.begin(), args.end()),
+        [&](Call& call, std::vector<AttendArgs>& all) {
+          for (AttendArgs& a : all) upload(call, a);
+          inner_->attend_all(all);
+        });
   }
   void do_route(const RouteArgs& args) override {
     run(args, [&](Call& call, RouteArgs& a) {

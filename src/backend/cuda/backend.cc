@@ -173,7 +173,8 @@ class CudaBackend final : public Backend {
   void do_index_query(const IndexQueryArgs& a) override { cuda::index_query(begin(), a); }
   void do_compress(const CompressArgs& a) override { cuda::compress(begin(), a); }
   void do_select(const SelectArgs& a) override { cuda::select(begin(), a); }
-  void do_attend(const AttendArgs& a) override { cuda::attend(begin(), a); }
+  void do_attend(const AttendArgs& a) override { cuda::attend(begin(), {&a, 1}); }
+  void do_attend_all(std::span<const AttendArgs> all) override { cuda::attend(begin(), all); }
   void do_route(const RouteArgs& a) override { cuda::route(begin(), a); }
   void do_experts(const ExpertsArgs& a) override { cuda::experts(begin(), tables_, a); }
 

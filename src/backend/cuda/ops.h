@@ -28,7 +28,7 @@ void commit_window(Device& device, const CommitWindowArgs& args);
 void index_query(Device& device, const IndexQueryArgs& args);
 void compress(Device& device, const CompressArgs& args);
 void select(Device& device, const SelectArgs& args);
-void attend(Device& device, const AttendArgs& args);
+void attend(Device& device, std::span<const AttendArgs> all);
 void route(Device& device, const RouteArgs& args);
 void experts(Device& device, ExpertTables& tables, const ExpertsArgs& args);
 

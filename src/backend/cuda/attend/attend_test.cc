@@ -1,7 +1,7 @@
 // Attention on tensor cores: shapes of released models, which the tests of the operation are too small
 // to reach.
 #include <algorithm>
-#include <numeric>
+#include <memory>
 
 #include <gtest/gtest.h>
 
@@ -25,6 +25,7 @@ struct Case {
   float spread;           // of the queries
   std::int64_t n_many;    // tokens of a step with more work than the GPU takes at once
   bool sink = true;
+  float row_spread = 1;
 };
 
 const Case kCases[] = {
@@ -34,20 +35,24 @@ const Case kCases[] = {
     {"two blocks of heads", 128, 300, 2, 300, 100, 2, 260},
     {"window only, from the start", 64, 0, 5, 0, 0, 2, 70, false},
     {"few rows weigh", 64, 1000, 3, 600, 200, 8, 70},
+    {"rows of large numbers", 64, 300, 2, 300, 100, 0x1p-19f, 70, true, 0x1p20f},
     {"scores beyond any exponent", 64, 1000, 2, 600, 200, 2000, 70},
 };
 
+enum class Calls { kInTurn, kTogether };
+
+// Tokens in calls of `chunk`, each of which has a window of its own.
 std::vector<float> run(const std::string& name, const Case& c, std::int64_t chunk,
-                       bool count = true) {
+                       bool count = true, Calls calls = Calls::kInTurn) {
   const TestBackend backend({name, ""});
   const int width = kFormat.width();
   const TestPool compressed(std::max<std::int64_t>(c.n_rows, 1), 64, kFormat);
-  const std::vector<float> rows = activations(c.n_rows * width, 2);
+  const std::vector<float> rows = activations(c.n_rows * width, 2, c.row_spread);
   for (std::int64_t r = 0; r < c.n_rows; ++r) {
     write_kv_row(compressed.view(), r, kFormat, mat(rows, c.n_rows, width).row_span(r));
   }
   const std::int64_t n_positions = c.step_begin + c.n_tokens;
-  const std::vector<float> kv = activations(n_positions * width, 3);
+  const std::vector<float> kv = activations(n_positions * width, 3, c.row_spread);
   const std::vector<float> q = activations(c.n_tokens * c.n_heads * width, 1, c.spread);
   const TestRope rope = real_rope(c.n_tokens, kFormat.rope, c.step_begin);
   const std::vector<float> sink = uniform(c.sink ? c.n_heads : 0, 6, -1, 1);
@@ -66,8 +71,11 @@ std::vector<float> run(const std::string& name, const Case& c, std::int64_t chun
     }
   }
   std::vector<float> out(q.size(), -7.0f);
+  std::vector<std::unique_ptr<TestPool>> rings;
+  std::vector<AttendArgs> all;
   for_each_chunk(c.n_tokens, chunk, [&](std::int64_t begin, std::int64_t n) {
-    const TestPool ring(kWindow + n, kWindow, kFormat);
+    rings.push_back(std::make_unique<TestPool>(kWindow + n, kWindow, kFormat));
+    const TestPool& ring = *rings.back();
     const std::int64_t first = c.step_begin + begin;
     AttendArgs args;
     args.window = {ring.view(), kWindow, first};
@@ -87,8 +95,13 @@ std::vector<float> run(const std::string& name, const Case& c, std::int64_t chun
     args.rope = rope.slice(begin, n);
     args.out = Cube<float>(out.data(), c.n_tokens, c.n_heads, width).slice(begin, n);
     args.rounding = Rounding::kBf16;
-    backend->attend(args);
+    all.push_back(args);
   });
+  if (calls == Calls::kTogether) {
+    backend->attend_all(all);
+  } else {
+    for (const AttendArgs& args : all) backend->attend(args);
+  }
   return out;
 }
 
@@ -120,6 +133,17 @@ TEST_F(AttendOnGpu, BitsDependOnTheTokenAlone) {
     const std::vector<float> want = run("cuda", c, c.n_tokens);
     for (const std::int64_t chunk : {1, 7, 30}) {
       expect_same_bits(run("cuda", c, chunk), want,
+                       c.name + ", tokens a call: " + std::to_string(chunk));
+    }
+  }
+}
+
+TEST_F(AttendOnGpu, CallsTogetherGiveTheBitsOfEach) {
+  for (Case c : kCases) {
+    c.n_tokens = 45;
+    const std::vector<float> want = run("cuda", c, 1);
+    for (const std::int64_t chunk : {1, 2}) {
+      expect_same_bits(run("cuda", c, chunk, true, Calls::kTogether), want,
                        c.name + ", tokens a call: " + std::to_string(chunk));
     }
   }

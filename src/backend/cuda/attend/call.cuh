@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "backend/cuda/device.h"
 #include "backend/cuda/numbers.cuh"
@@ -60,9 +61,9 @@ __device__ inline RowPointer row_at(const AttendCall& c, std::int64_t t, int i) 
   return {c.compressed.data(row), c.compressed.scales(row)};
 }
 
-/// Released V4 rows and multiples of 64 heads in bf16, on tensor cores (heads.cu).  A token has at most
-/// `most_listed` compressed rows.
-void attend_heads(Device& device, const AttendCall& call, std::int64_t most_listed);
+/// Calls of the same multiple of 64 heads over released V4 rows in bf16, on tensor cores (heads.cu).  No
+/// token has more than `most_rows` rows.
+void attend_heads(Device& device, std::span<const AttendCall> calls, std::int64_t most_rows);
 
 /// Every format and number of heads (general.cu).
 void attend_general(Device& device, const AttendCall& call, std::int64_t most_listed);

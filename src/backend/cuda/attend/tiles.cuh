@@ -25,6 +25,7 @@ inline constexpr int kBlockBytes = kGroups * kTileBytes;
 inline constexpr int kSteps =
     kBlockRows / 16;  // instructions of a product over the rows of a block
 inline constexpr int kWarps = kWarpgroup / kWarp;
+inline constexpr int kReaders = 2 * kWarpgroup;
 inline constexpr int kPartBlocks = 16;  // of a part, whose blocks are added before parts are
 inline constexpr float kSlack = 32;     // the reference moves when a block's passes it by more
 inline constexpr float kLog2E = 1.44269504f;
@@ -126,30 +127,53 @@ __device__ inline std::uint32_t spread_codes(std::uint32_t codes) {
   return (codes & 0x80008000) | (codes >> 4 & 0x07f007f0);
 }
 
+// 2^120 times a scale, as far as bf16 numbers go, and what is left of it.
+struct Scale {
+  std::uint32_t first;
+  std::uint32_t rest;
+};
+
+__device__ inline Scale split_scale(std::uint32_t e8m0) {
+  constexpr std::uint32_t kLargest = 254;
+  constexpr std::uint32_t kBias = 127;
+  const std::uint32_t exponent = e8m0 + 120;
+  if (exponent <= kLargest) return {exponent << 7, kBias << 7};
+  if (e8m0 == 255) return {kLargest << 7, 0x7fc0};
+  return {kLargest << 7, (exponent - kLargest + kBias) << 7};
+}
+
 __device__ inline uint4 expand_8(std::uint32_t low, std::uint32_t high, std::uint32_t scale) {
-  constexpr std::uint32_t kTwoTo120 = 0x7b807b80;
   const auto pair = [&](std::uint32_t word, std::uint32_t selector) {
-    const std::uint32_t spread = spread_codes(__byte_perm(word, 0, selector));
-    return multiply_bf16x2(multiply_bf16x2(spread, kTwoTo120), scale);
+    return multiply_bf16x2(spread_codes(__byte_perm(word, 0, selector)), scale);
   };
   return {pair(low, 0x1404), pair(low, 0x3424), pair(high, 0x1404), pair(high, 0x3424)};
 }
 
-__device__ inline std::uint32_t e8m0_to_bf16(std::uint32_t byte) {
-  return byte == 0 ? 0x0040 : byte == 255 ? 0x7fc0 : byte << 7;
+__device__ inline void multiply_8(uint4& values, std::uint32_t factor) {
+  values.x = multiply_bf16x2(values.x, factor);
+  values.y = multiply_bf16x2(values.y, factor);
+  values.z = multiply_bf16x2(values.z, factor);
+  values.w = multiply_bf16x2(values.w, factor);
 }
 
 __device__ inline void store_piece(std::uint8_t* tiles, const RowPiece& piece, int row,
                                    int quarter) {
+  constexpr std::uint32_t kOne = 0x3f80;
   std::uint8_t* low = tiles + swizzled(row, 32 * quarter);
   std::uint8_t* high = tiles + swizzled(row, 32 * quarter + 16);
 #pragma unroll
   for (int g = 0; g < kCodeGroups; ++g) {
     const std::uint32_t four = g < 4 ? piece.scales.x : piece.scales.y;
-    const std::uint32_t scale = both_halves(e8m0_to_bf16(four >> 8 * (g % 4) & 255));
+    const Scale scale = split_scale(four >> 8 * (g % 4) & 255);
     const uint4& codes = piece.codes[g];
-    *reinterpret_cast<uint4*>(low + g * kTileBytes) = expand_8(codes.x, codes.y, scale);
-    *reinterpret_cast<uint4*>(high + g * kTileBytes) = expand_8(codes.z, codes.w, scale);
+    uint4 first = expand_8(codes.x, codes.y, both_halves(scale.first));
+    uint4 second = expand_8(codes.z, codes.w, both_halves(scale.first));
+    if (scale.rest != kOne) {
+      multiply_8(first, both_halves(scale.rest));
+      multiply_8(second, both_halves(scale.rest));
+    }
+    *reinterpret_cast<uint4*>(low + g * kTileBytes) = first;
+    *reinterpret_cast<uint4*>(high + g * kTileBytes) = second;
   }
   *reinterpret_cast<uint4*>(low + kCodeGroups * kTileBytes) = piece.rotated[0];
   *reinterpret_cast<uint4*>(high + kCodeGroups * kTileBytes) = piece.rotated[1];
@@ -159,59 +183,42 @@ __device__ inline void store_piece(std::uint8_t* tiles, const RowPiece& piece, i
 template <int kStages>
 struct RowStages {
   std::uint8_t tiles[kStages][kBlockBytes];
-  std::uint32_t exists[kStages][8];  // bit 4·i of word w: row 8·w + i
+  alignas(16) std::uint32_t exists[kStages][8];  // bit 4·i of word w: row 8·w + i
   Barrier full[kStages];
   Barrier empty[kStages];
 };
 
-// The reader's work, a warpgroup's, on blocks begin … end − 1 of a token's list.  Bytes are asked for one
-// block ahead, places two and numbers three.
+// The readers' work, two warpgroups', on blocks begin … end − 1 of a token's list: a thread has a quarter
+// of a row of each.  Bytes are asked for one block ahead, places two and numbers three.
 template <int kStages>
 __device__ void read_rows(const AttendCall& c, RowStages<kStages>& stages, RingPlace<kStages>& ring,
                           std::int64_t t, int begin, int end) {
   const RowList list(c, t, end * kBlockRows);
-  const int tid = static_cast<int>(threadIdx.x) % kWarpgroup;
+  const int tid = static_cast<int>(threadIdx.x) % kReaders;
   const int quarter = tid % 4;
-  constexpr int kHalf = kBlockRows / 2;
-  const int row = tid / 4;  // of a block; and row + 32
+  const int row = tid / 4;  // of a block
   int at = begin * kBlockRows + row;
-  RowPlace places[2];
-  RowPiece pieces[2];
-  int numbers[2];
-  bool exists[2];
-  int ahead[2][2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    ahead[0][h] = list.number(at + h * kHalf);
-    ahead[1][h] = list.number(at + kBlockRows + h * kHalf);
-    numbers[h] = list.number(at + 2 * kBlockRows + h * kHalf);
-  }
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const RowPlace first = list.place(at + h * kHalf, ahead[0][h]);
-    places[h] = list.place(at + kBlockRows + h * kHalf, ahead[1][h]);
-    exists[h] = first.page != nullptr;
-    load_piece(pieces[h], first, quarter);
-  }
+  int number = list.number(at);
+  int next = list.number(at + kBlockRows);
+  RowPlace place = list.place(at, number);
+  number = list.number(at + 2 * kBlockRows);
+  bool exists = place.page != nullptr;
+  RowPiece piece;
+  load_piece(piece, place, quarter);
+  place = list.place(at + kBlockRows, next);
   for (int b = begin; b < end; ++b, at += kBlockRows) {
-    std::uint8_t* tiles = stages.tiles[ring.stage];
     wait(&stages.empty[ring.stage], ring.parity ^ 1);
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const std::uint32_t rows_exist = __ballot_sync(0xffffffff, exists[h]);
-      if (tid % kWarp == 0) stages.exists[ring.stage][h * kWarps + tid / kWarp] = rows_exist;
-      store_piece(tiles, pieces[h], row + h * kHalf, quarter);
-      exists[h] = places[h].page != nullptr;
-      load_piece(pieces[h], places[h], quarter);
-    }
+    const std::uint32_t rows_exist = __ballot_sync(0xffffffff, exists);
+    if (tid % kWarp == 0) stages.exists[ring.stage][tid / kWarp] = rows_exist;
+    store_piece(stages.tiles[ring.stage], piece, row, quarter);
     publish_shared();
     arrive(&stages.full[ring.stage]);
     ring.advance();
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      places[h] = list.place(at + 2 * kBlockRows + h * kHalf, numbers[h]);
-      numbers[h] = list.number(at + 3 * kBlockRows + h * kHalf);
-    }
+    // Not before: publishing would wait for these bytes.
+    exists = place.page != nullptr;
+    load_piece(piece, place, quarter);
+    place = list.place(at + 2 * kBlockRows, number);
+    number = list.number(at + 3 * kBlockRows);
   }
 }
 
@@ -222,19 +229,26 @@ __device__ inline std::uint32_t pack_bf16(float low, float high) {
   return *reinterpret_cast<const std::uint32_t*>(&pair);
 }
 
-// A token's 64 queries, bf16 numbers already where the call rounds to bf16.  Threads 0 … n_threads − 1.
+// A token's queries, bf16 numbers already where the call rounds to bf16: `n_heads` of the tiles' 64, from
+// place `first` on, by threads 0 … n_threads − 1.  Tiles' other rows may hold anything.
 __device__ inline void load_queries(const AttendCall& c, std::uint8_t* tiles, std::int64_t t,
-                                    int head, int n_threads) {
-  constexpr int kRowPieces = kWidth / 8;
-  const float* q = c.q.data + (t * c.q.planes + head) * kWidth;
-#pragma unroll 8
-  for (int i = static_cast<int>(threadIdx.x); i < kHeads * kRowPieces; i += n_threads) {
-    const int row = i / kRowPieces;
-    const int piece = i % kRowPieces;
-    const float4 a = __ldg(reinterpret_cast<const float4*>(q + 8 * i));
-    const float4 b = __ldg(reinterpret_cast<const float4*>(q + 8 * i + 4));
-    *reinterpret_cast<uint4*>(tiles + piece / 8 * kTileBytes + swizzled(row, piece % 8 * 16)) = {
-        pack_bf16(a.x, a.y), pack_bf16(a.z, a.w), pack_bf16(b.x, b.y), pack_bf16(b.z, b.w)};
+                                    int head, int first, int n_heads, int n_threads) {
+  constexpr int kRowPieces = kWidth / 4;
+  constexpr int kAtOnce = 8;
+  const auto* q = reinterpret_cast<const float4*>(c.q.data + (t * c.q.planes + head) * kWidth);
+  const int end = (first + n_heads) * kRowPieces;
+  for (int begin = first * kRowPieces + static_cast<int>(threadIdx.x); begin < end;
+       begin += kAtOnce * n_threads) {
+    float4 values[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) values[k] = __ldcs(q + begin + k * n_threads);
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int row = (begin + k * n_threads) / kRowPieces;
+      const int piece = (begin + k * n_threads) % kRowPieces;
+      *reinterpret_cast<uint2*>(tiles + piece / 16 * kTileBytes + swizzled(row, piece % 16 * 8)) = {
+          pack_bf16(values[k].x, values[k].y), pack_bf16(values[k].z, values[k].w)};
+    }
   }
 }
 
@@ -252,15 +266,16 @@ __device__ inline void begin_scores(float (&scores)[kBlockRows / 2], const void*
   commit_products();
 }
 
-// Scores in units of log 2, and none where there is no row.
-__device__ inline void finish_scores(float (&scores)[kBlockRows / 2],
-                                     const std::uint32_t (&exists)[8], float scale) {
+// No scores where there is no row.
+__device__ inline void mask_scores(float (&scores)[kBlockRows / 2],
+                                   const std::uint32_t (&exists)[kBlockRows / 8]) {
+  const auto* words = reinterpret_cast<const uint4*>(exists);
+  const uint4 a = words[0];
+  const uint4 b = words[1];
+  if ((a.x & a.y & a.z & a.w & b.x & b.y & b.z & b.w) == 0xffffffff) return;
   const int first_bit = 8 * static_cast<int>(threadIdx.x % 4);
 #pragma unroll
   for (int j = 0; j < kBlockRows / 8; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) scores[4 * j + i] *= scale;
-    if (exists[j] == 0xffffffff) continue;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if ((exists[j] >> (first_bit + 4 * (i % 2)) & 1) == 0) scores[4 * j + i] = -INFINITY;
@@ -293,34 +308,36 @@ __device__ inline float power_of_two(float d) {
 // Two heads of a thread, and of its three neighbours.
 using Words = std::uint32_t[kSteps][4];  // weights in bf16: the operand A of a product over rows
 
-// A block's weights by themselves: 2^(score − reference), the reference a whole number.
+// A block's weights by themselves: 2^(score · scale − reference), the reference a whole number.
 struct BlockWeights {
   float reference[2];  // −infinity: no row
-  float sum[2];        // before rounding
+  float sum[2];        // before rounding, over the rows that the thread has
 };
 
-__device__ inline BlockWeights weigh(const float (&scores)[kBlockRows / 2], Words& words) {
+__device__ inline BlockWeights weigh(const float (&scores)[kBlockRows / 2], float scale,
+                                     Words& words) {
   BlockWeights block;
+  float top[2] = {-INFINITY, -INFINITY};
+  float origin[2];
+#pragma unroll
+  for (int i = 0; i < kBlockRows / 2; ++i) top[i % 4 / 2] = fmaxf(top[i % 4 / 2], scores[i]);
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    float top = -INFINITY;
-#pragma unroll
-    for (int j = 0; j < kBlockRows / 8; ++j) {
-      top = fmaxf(top, fmaxf(scores[4 * j + 2 * h], scores[4 * j + 2 * h + 1]));
-    }
-    block.reference[h] = ceilf(quad_max(top));
-    const float origin = block.reference[h] == -INFINITY ? 0 : block.reference[h];
-    float sum = 0;
-#pragma unroll
-    for (int j = 0; j < kBlockRows / 8; ++j) {
-      const float a = exp2_of(scores[4 * j + 2 * h] - origin);
-      const float b = exp2_of(scores[4 * j + 2 * h + 1] - origin);
-      sum += a;
-      sum += b;
-      words[j / 2][2 * (j % 2) + h] = pack_bf16(a, b);
-    }
-    block.sum[h] = quad_sum(sum);
+    block.reference[h] = ceilf(quad_max(top[h]) * scale);
+    origin[h] = block.reference[h] == -INFINITY ? 0 : block.reference[h];
   }
+  float sums[4] = {};  // of even and odd rows of each head
+#pragma unroll
+  for (int i = 0; i < kBlockRows / 2; i += 2) {
+    const int h = i % 4 / 2;
+    const float a = exp2_of(fmaf(scores[i], scale, -origin[h]));
+    const float b = exp2_of(fmaf(scores[i + 1], scale, -origin[h]));
+    sums[2 * h] += a;
+    sums[2 * h + 1] += b;
+    words[i / 8][i % 8 / 4 * 2 + h] = pack_bf16(a, b);
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) block.sum[h] = sums[2 * h] + sums[2 * h + 1];
   return block;
 }
 
@@ -330,7 +347,8 @@ struct Factors {
   float added[2];   // what is added to it
 };
 
-// Denominators, and the powers of two from which sums count: of blocks so far, or of parts so far.
+// Denominators, over the rows that the thread has, and the powers of two from which sums count: of blocks
+// so far, or of parts so far.
 struct Chain {
   float reference[2] = {-INFINITY, -INFINITY};
   float denominator[2] = {};
@@ -352,19 +370,24 @@ struct Chain {
     return factors;
   }
 
-  // What sums are multiplied by in the end: 1 over the denominators, sinks included.  `head` is the first
-  // of the two.
-  __device__ float2 last_factors(const AttendCall& c, int head) const {
+  // What sums are multiplied by in the end: 1 over the denominators, sinks included.  By whole warps.
+  __device__ float2 last_factors(float2 sinks) const {
+    const float sink[2] = {sinks.x, sinks.y};
     float sums[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const float origin = reference[h] == -INFINITY ? 0 : reference[h];
-      sums[h] = denominator[h];
-      if (c.sink != nullptr) sums[h] += exp2_of(c.sink[head + 8 * h] * kLog2E - origin);
+      sums[h] = quad_sum(denominator[h]) + exp2_of(fmaf(sink[h], kLog2E, -origin));
     }
     return {sums[0] == 0 ? 0 : 1 / sums[0], sums[1] == 0 ? 0 : 1 / sums[1]};
   }
 };
+
+// Sinks of heads head and head + 8; −infinity: none.
+__device__ inline float2 load_sinks(const AttendCall& c, int head) {
+  if (c.sink == nullptr) return {-INFINITY, -INFINITY};
+  return {__ldg(c.sink + head), __ldg(c.sink + head + 8)};
+}
 
 __device__ inline float4 as_float4(const Chain& c) {
   return {c.reference[0], c.reference[1], c.denominator[0], c.denominator[1]};
@@ -426,30 +449,11 @@ __device__ inline int channel_of_thread(int tid) {
   return 2 * (tid % 4);
 }
 
-// Two channels, from `channel` on, of a head's result: rounded and, where `turns`, turned back.
-__device__ inline void store_pair(const AttendCall& c, std::int64_t t, int head, int channel,
-                                  float a, float b, bool turns) {
-  a = to_bf16(a);
-  b = to_bf16(b);
-  if (turns) {
-    const int pair = (channel - kGroup * kCodeGroups) / 2;
-    const float* angles = c.angles.data + t * c.angles.stride;
-    const float cosine = angles[pair];
-    const float sine = angles[kGroup / 2 + pair];
-    const float turned = to_bf16(a * cosine + b * sine);
-    b = to_bf16(b * cosine - a * sine);
-    a = turned;
-  }
-  *reinterpret_cast<float2*>(c.out.data + (t * c.out.planes + head) * kWidth + channel) = {a, b};
-}
-
-// Quad `at` of the sums of thread `tid`, whose first head is `head`: divided and stored.
-__device__ inline void store_quad(const AttendCall& c, std::int64_t t, int head, int at, int tid,
-                                  const float4& sums, float2 factors) {
-  const int channel = 8 * at + channel_of_thread(tid);
-  const bool turns = at >= kCodeGroups * kGroup / 8 && c.angles.cols > 0;
-  store_pair(c, t, head, channel, sums.x * factors.x, sums.y * factors.x, turns);
-  store_pair(c, t, head + 8, channel, sums.z * factors.y, sums.w * factors.y, turns);
+// Rounded results of a pair of rotated channels, turned back.
+__device__ inline float2 turned_back(float a, float b, const float* angles, int pair) {
+  const float cosine = angles[pair];
+  const float sine = angles[kGroup / 2 + pair];
+  return {to_bf16(a * cosine + b * sine), to_bf16(b * cosine - a * sine)};
 }
 
 // The dynamic shared memory of a block, from a boundary of atoms on.

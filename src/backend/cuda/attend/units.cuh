@@ -17,24 +17,36 @@ struct UnitRecord {
 
 inline constexpr int kMaxRecords = 512;  // 66 MB
 
+inline constexpr int kMaxCalls = 32;
+
+/// Calls of the same number of heads, as one piece of work.
+template <int kCalls>
 struct AttendStep {
-  AttendCall call;
+  AttendCall calls[kCalls];
   int n_groups;  // of 64 heads
   int n_lists;
   int unit_blocks;
-  int n_units;  // those beyond the end of their list included
+  int n_splits;  // of the heads of a unit, where blocks of the grid would idle
+  int n_units;   // those beyond the end of their list included
   UnitRecord* records;
 };
 
 struct List {
+  int call;
   std::int64_t t;
   int head;
   int n_blocks;
 };
 
-__device__ inline List list_at(const AttendStep& step, int i) {
-  List list{i / step.n_groups, step.call.first_head + i % step.n_groups * kHeads, 0};
-  list.n_blocks = (step.call.n_rows(list.t) + kBlockRows - 1) / kBlockRows;
+template <int kCalls>
+__device__ List list_at(const AttendStep<kCalls>& step, int i) {
+  List list{0, i / step.n_groups, 0, 0};
+  if constexpr (kCalls > 1) {
+    for (; list.t >= step.calls[list.call].q.n; ++list.call) list.t -= step.calls[list.call].q.n;
+  }
+  const AttendCall& c = step.calls[list.call];
+  list.head = c.first_head + i % step.n_groups * kHeads;
+  list.n_blocks = (c.n_rows(list.t) + kBlockRows - 1) / kBlockRows;
   return list;
 }
 
@@ -43,22 +55,34 @@ struct Unit {
   int begin;  // blocks of the list
   int end;
   bool exists;
+  int first_head;  // of the list's 64
+  int n_heads;     // a multiple of 16: those of whole warps
 
   __device__ bool is_whole_list() const { return begin == 0 && end == list.n_blocks; }
+  __device__ bool has_warp_of(int tid) const {
+    const int head = tid / kWarp * 16;
+    return head >= first_head && head < first_head + n_heads;
+  }
 };
 
-/// Units of the same place of all lists follow each other: the short last ones come at the end.
-__device__ inline Unit unit_at(const AttendStep& step, int i) {
-  const int place = i / step.n_lists;
-  Unit unit{list_at(step, i % step.n_lists), 0, 0, true};
+/// Splits of a unit follow each other, and so do units of the same place of all lists: the short last ones
+/// come at the end.
+template <int kCalls>
+__device__ Unit unit_at(const AttendStep<kCalls>& step, int i) {
+  const int in_lists = i / step.n_splits;
+  const int place = in_lists / step.n_lists;
+  Unit unit{list_at(step, in_lists % step.n_lists)};
   unit.begin = min(unit.list.n_blocks, place * step.unit_blocks);
   unit.end = min(unit.list.n_blocks, unit.begin + step.unit_blocks);
   unit.exists = place == 0 || unit.begin < unit.end;
+  unit.n_heads = kHeads / step.n_splits;
+  unit.first_head = i % step.n_splits * unit.n_heads;
   return unit;
 }
 
-/// Adds the records of lists that attend_heads has cut, and stores their results (merge.cu); `has_parts`:
-/// some list may have more than one.
-void merge_units(Device& device, const AttendStep& step, bool has_parts);
+/// Adds the records of lists that attend_heads has cut, and stores their results (merge.cu);
+/// `has_parts`: units are blocks, and some list may have more than one part.
+void merge_units(Device& device, const AttendStep<1>& step, bool has_parts);
+void merge_units(Device& device, const AttendStep<kMaxCalls>& step, bool has_parts);
 
 }  // namespace precis::cuda
