@@ -157,21 +157,33 @@ class Bench {
 };
 
 void bench_linear(Backend& backend, Bench& bench) {
-  const std::pair<std::int64_t, std::int64_t> shapes[] = {
-      {1024, 4096}, {32768, 1024}, {4096, 8192}};
-  for (const auto& [n_out, n_in] : shapes) {
-    for (const std::int64_t t : {1, 8, 64, 512}) {
+  struct Shape {
+    std::int64_t n_out;
+    std::int64_t n_in;
+    WeightFormat format;
+    std::vector<std::int64_t> tokens;
+  };
+  const std::vector<std::int64_t> tokens{1, 8, 32, 64, 512, 8192};
+  const Shape shapes[] = {{1024, 4096, WeightFormat::kFp8Block, tokens},
+                          {32768, 1024, WeightFormat::kFp8Block, tokens},
+                          {4096, 8192, WeightFormat::kFp8Block, tokens},
+                          {1024, 4096, WeightFormat::kBf16, {1, 8192}},
+                          {129'280, 4096, WeightFormat::kBf16, {1, 32}}};
+  for (const Shape& shape : shapes) {
+    for (const std::int64_t t : shape.tokens) {
       DeviceData data(backend);
+      const bool is_fp8 = shape.format == WeightFormat::kFp8Block;
       // Enough weights in turn that none is left in L2.
-      const int n_weights =
-          static_cast<int>(std::max<std::int64_t>(2, (96 << 20) / (n_out * n_in)));
+      const std::int64_t weight_bytes = shape.n_out * shape.n_in * (is_fp8 ? 1 : 2);
+      const std::int64_t n_weights = std::max<std::int64_t>(2, (96 << 20) / weight_bytes);
       std::vector<LinearTarget> targets;
-      for (int i = 0; i < n_weights; ++i) {
-        targets.push_back({data.weight(WeightFormat::kFp8Block, n_out, n_in), data.mat(t, n_out)});
+      for (std::int64_t i = 0; i < n_weights; ++i) {
+        targets.push_back(
+            {data.weight(shape.format, shape.n_out, shape.n_in), data.mat(t, shape.n_out)});
       }
       LinearArgs args;
-      args.x = data.mat(t, n_in);
-      args.input = InputQuant::kFp8Group128;
+      args.x = data.mat(t, shape.n_in);
+      args.input = is_fp8 ? InputQuant::kFp8Group128 : InputQuant::kNone;
       args.rounding = Rounding::kBf16;
       std::size_t next = 0;
       const auto run = [&] {
@@ -180,7 +192,8 @@ void bench_linear(Backend& backend, Bench& bench) {
       };
       args.targets = std::span(targets).first(1);
       const Cost one = cost(args);
-      bench.report("linear_fp8", fmt::format("T={} out={} in={}", t, n_out, n_in), one.bytes,
+      bench.report(is_fp8 ? "linear_fp8" : "linear_bf16",
+                   fmt::format("T={} out={} in={}", t, shape.n_out, shape.n_in), one.bytes,
                    one.flop.total(), run);
     }
   }

@@ -60,6 +60,13 @@ std::vector<InputQuant> inputs_of(const LinearCase& c) {
   return {InputQuant::kNone, InputQuant::kFp8Group128};
 }
 
+// FP8 tensor cores keep some 13 bits behind the largest term (docs/numerics.md), so that more than a
+// few sums round to the other bf16 number; what remains bounded is the error of all.
+bool sums_in_fp8(const BackendCase& backend, const LinearCase& c) {
+  return backend.name == "cuda" && c.format == WeightFormat::kFp8Block &&
+         c.input == InputQuant::kFp8Group128;
+}
+
 TEST_P(Linear, IntegersAreExact) {
   std::uint64_t seed = 0;
   for (LinearCase c : kShapes) {
@@ -104,8 +111,13 @@ TEST_P(Linear, RandomDataStaysWithinTheRoundingOfItsChain) {
       const std::vector<float> want = run(*ref_, c, weight, x, n_tokens);
       expect_within(run(*backend_, c, weight, x, n_tokens), want, bound, c.text());
       c.rounding = Rounding::kBf16;
-      expect_few_differ(run(*backend_, c, weight, x, n_tokens), run(*ref_, c, weight, x, n_tokens),
-                        0.01, c.text());
+      const std::vector<float> rounded = run(*backend_, c, weight, x, n_tokens);
+      const std::vector<float> want_rounded = run(*ref_, c, weight, x, n_tokens);
+      if (sums_in_fp8(GetParam(), c)) {
+        expect_norm_within(rounded, want_rounded, 0x1p-8, c.text());
+      } else {
+        expect_few_differ(rounded, want_rounded, 0.01, c.text());
+      }
       c.rounding = Rounding::kNone;
     }
   }

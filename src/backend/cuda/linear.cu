@@ -1,29 +1,82 @@
+// The linear operation: FP8 and BF16 weights on the tensor cores, the others by the common product.
+#include <algorithm>
+#include <vector>
+
+#include "backend/cuda/dense/dense.h"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/product.h"
 
 namespace precis::cuda {
+namespace {
+
+// x as the quantised product sees it.
+Mat<const float> quantised(Device& device, Mat<const float> x) {
+  float* out = device.workspace.take<float>(x.rows * x.cols);
+  quantise_input(device, x.data, x.stride, x.rows, static_cast<int>(x.cols), out);
+  return {out, x.rows, x.cols};
+}
+
+void multiply_one(Device& device, const LinearArgs& args, const LinearTarget& target,
+                  Mat<const float> x) {
+  if (args.input == InputQuant::kFp8Group128) x = quantised(device, x);
+  Product product;
+  product.weight = view_of(target.weight);
+  product.x = x.data;
+  product.x_stride = x.stride;
+  product.out = target.out.data;
+  product.out_stride = target.out.stride;
+  product.n_rows = static_cast<int>(x.rows);
+  product.n_groups = args.n_groups;
+  product.rounding = args.rounding;
+  multiply(device, product);
+}
+
+// Targets that one launch can take: those of FP8 weights with quantised input, or of BF16 or FP8 ones
+// with the input as it is.
+bool shares_input(const LinearArgs& args, const WeightView& first, const WeightView& weight) {
+  const bool is_fp8 = weight.format == WeightFormat::kFp8Block;
+  return is_dense(weight, args.n_groups) && weight.format == first.format &&
+         is_fp8 >= (args.input == InputQuant::kFp8Group128);
+}
+
+void multiply_rows(Device& device, const LinearArgs& args, std::span<const LinearTarget> targets) {
+  std::vector<DenseTarget> dense;
+  for (const LinearTarget& target : targets) {
+    const WeightView weight = view_of(target.weight);
+    if (shares_input(args, dense.empty() ? weight : dense.front().weight, weight)) {
+      dense.push_back({weight, target.out});
+    } else {
+      multiply_one(device, args, target, args.x);
+    }
+  }
+  if (dense.empty()) return;
+  const WeightView& weight = dense.front().weight;
+  const bool is_quantised = args.input == InputQuant::kFp8Group128;
+  const DenseInput input =
+      is_quantised && args.rounding == Rounding::kBf16
+          ? quantise_rows(device, args.x)
+          : split_rows(device, is_quantised ? quantised(device, args.x) : args.x, args.n_groups,
+                       weight, args.rounding);
+  multiply_dense(device, input, dense, args.n_groups, args.rounding);
+}
+
+}  // namespace
 
 void linear(Device& device, const LinearArgs& args) {
-  if (args.x.rows == 0) return;
-  const float* x = args.x.data;
-  std::int64_t x_stride = args.x.stride;
-  if (args.input == InputQuant::kFp8Group128) {
-    float* quantised = device.workspace.take<float>(args.x.rows * args.x.cols);
-    quantise_input(device, x, x_stride, args.x.rows, static_cast<int>(args.x.cols), quantised);
-    x = quantised;
-    x_stride = args.x.cols;
-  }
-  for (const LinearTarget& target : args.targets) {
-    Product product;
-    product.weight = view_of(target.weight);
-    product.x = x;
-    product.x_stride = x_stride;
-    product.out = target.out.data;
-    product.out_stride = target.out.stride;
-    product.n_rows = static_cast<int>(args.x.rows);
-    product.n_groups = args.n_groups;
-    product.rounding = args.rounding;
-    multiply(device, product);
+  if (args.x.rows == 0 || args.targets.empty()) return;
+  constexpr std::int64_t kMaxValues = std::int64_t{1}
+                                      << 27;  // of a packed input: bounds the workspace
+  const std::int64_t chunk = std::max<std::int64_t>(256, kMaxValues / args.x.cols / 256 * 256);
+  std::vector<LinearTarget> targets(args.targets.begin(), args.targets.end());
+  for (std::int64_t begin = 0; begin < args.x.rows; begin += chunk) {
+    const std::int64_t n = std::min(chunk, args.x.rows - begin);
+    device.workspace.begin();
+    LinearArgs part = args;
+    part.x = args.x.slice_rows(begin, n);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      targets[i].out = args.targets[i].out.slice_rows(begin, n);
+    }
+    multiply_rows(device, part, targets);
   }
 }
 

@@ -107,6 +107,16 @@ __device__ inline void copy_bulk_to_cluster(void* shared, const void* global, in
       "l"(global), "r"(n_bytes), "r"(shared_address(barrier)), "h"(block_mask)
       : "memory");
 }
+/// Copies the box of a tensor map that begins at this column and row; what lies outside the tensor
+/// arrives as zeros and counts.
+__device__ inline void copy_box(void* shared, const void* map, int column, int row,
+                                Barrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3}], [%4];" ::"r"(shared_address(shared)),
+      "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier))
+      : "memory");
+}
 // ---- Copies of 16 bytes by each thread, for rows that are too short for the TMA unit: it takes some 25 ns
 // for a copy of any length.
 
