@@ -52,6 +52,7 @@ __device__ void sync_multipliers() {
 }
 
 __device__ void share_queries(const AttendCall& c, Shared& shared, const Unit& unit) {
+  if (unit.has_queries) return;
   sync_multipliers();
   load_queries(c, shared.queries, unit.list.t, unit.list.head, unit.first_head, unit.n_heads,
                kMultipliers);
@@ -307,11 +308,13 @@ __global__ void __launch_bounds__(kRoles* kWarpgroup, 1)
   // Each of the block's units with its call, and the unit's record or, where lists are not cut, the
   // block's for sums of earlier parts.
   const auto for_units = [&](auto work) {
-    for (auto i = static_cast<int>(blockIdx.x); i < step.n_units; i += gridDim.x) {
-      const Unit unit = unit_at(step, i);
+    const auto n_at_once = static_cast<int>(gridDim.x);
+    for (auto i = static_cast<int>(blockIdx.x); i < step.n_units; i += n_at_once) {
+      Unit unit = unit_at(step, i);
       if (!unit.exists) continue;
       const int record =
           step.n_units > kMaxRecords ? static_cast<int>(blockIdx.x) : i / step.n_splits;
+      unit.has_queries = i >= n_at_once && n_at_once % step.n_lists == 0;
       work(step.calls[unit.list.call], unit, &step.records[record], i);
     }
   };
@@ -364,7 +367,9 @@ void launch(Device& device, std::span<const AttendCall> calls, std::int64_t most
   const int n_records = step.n_lists * list_units;
   step.n_splits = n_splits(device.n_multiprocessors, n_records);
   step.n_units = n_records * step.n_splits;
-  const int grid = std::min(device.n_multiprocessors, step.n_units);
+  int grid = std::min(device.n_multiprocessors, step.n_units);
+  const int n_left = grid % step.n_lists;
+  if (n_left <= grid / 16) grid -= n_left;  // units of a block are of one list then
   step.records = device.workspace.take<UnitRecord>(std::min(n_records, kMaxRecords));
   PRECIS_CUDA_CHECK(cudaFuncSetAttribute(
       attend_units<kCalls>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes));

@@ -9,8 +9,11 @@
 namespace precis::cuda {
 namespace {
 
-constexpr int kMergeWarps = 8;
-constexpr int kLoads = 8;  // records on their way at once; divides a part
+// Records on their way at once: all of 640 rows, or half a part.
+template <int kParts>
+constexpr int kLoads = kParts == 1 ? 12 : kPartBlocks / 2;
+template <int kParts>
+constexpr int kMergeWarps = kParts == 1 ? 4 : 8;
 
 struct PartSums {
   float4 sums{kNothing, kNothing, kNothing, kNothing};
@@ -24,6 +27,7 @@ struct PartSums {
 
 // Units begin … end − 1 of a list, blocks of one part or parts, for thread `tid` of the warpgroup that
 // made them.
+template <int kLoads>
 __device__ PartSums add_records(const UnitRecord* records, int stride, int begin, int end, int at,
                                 int tid) {
   PartSums part;
@@ -60,10 +64,10 @@ __device__ void store_pair(const AttendCall& c, std::int64_t t, int head, int at
 }
 
 template <int kParts, int kCalls>
-__global__ void __launch_bounds__(kMergeWarps* kWarp)
+__global__ void __launch_bounds__(kMergeWarps<kParts>* kWarp)
     merge_list(const __grid_constant__ AttendStep<kCalls> step) {
-  __shared__ float4 part_sums[kMergeWarps][kWarp];
-  __shared__ float4 part_chains[kMergeWarps][kWarp];
+  __shared__ float4 part_sums[kMergeWarps<kParts>][kWarp];
+  __shared__ float4 part_chains[kMergeWarps<kParts>][kWarp];
   begin_kernel();
   const auto idx = static_cast<int>(blockIdx.x);
   const List list = list_at(step, idx);
@@ -71,20 +75,20 @@ __global__ void __launch_bounds__(kMergeWarps* kWarp)
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int rank = warp % kParts;
-  const int group = static_cast<int>(blockIdx.y) * (kMergeWarps / kParts) + warp / kParts;
+  const int group = static_cast<int>(blockIdx.y) * (kMergeWarps<kParts> / kParts) + warp / kParts;
   const int at = group / kWarps;
   const int tid = group % kWarps * kWarp + lane;
   const int n_units = (list.n_blocks + step.unit_blocks - 1) / step.unit_blocks;
   PartSums total;
   if constexpr (kParts == 1) {
-    total = add_records(step.records + idx, step.n_lists, 0, n_units, at, tid);
+    total = add_records<kLoads<kParts>>(step.records + idx, step.n_lists, 0, n_units, at, tid);
   } else {
     const int part_units = kPartBlocks / step.unit_blocks;
     for (int first = 0; first < n_units; first += kParts * part_units) {
       const int begin = first + rank * part_units;
       if (begin < n_units) {
-        const PartSums part = add_records(step.records + idx, step.n_lists, begin,
-                                          min(n_units, begin + part_units), at, tid);
+        const PartSums part = add_records<kLoads<kParts>>(
+            step.records + idx, step.n_lists, begin, min(n_units, begin + part_units), at, tid);
         part_sums[warp][lane] = part.sums;
         part_chains[warp][lane] = as_float4(part.chain);
       }
@@ -106,20 +110,20 @@ __global__ void __launch_bounds__(kMergeWarps* kWarp)
 
 template <int kParts, int kCalls>
 void launch(Device& device, const AttendStep<kCalls>& step) {
-  constexpr unsigned kBlocks = kWidth / 8 * kWarps / (kMergeWarps / kParts);
+  constexpr unsigned kBlocks = kWidth / 8 * kWarps / (kMergeWarps<kParts> / kParts);
   launch_overlapping(device, merge_list<kParts, kCalls>,
-                     dim3(static_cast<unsigned>(step.n_lists), kBlocks), kMergeWarps * kWarp, 0, 1,
-                     step);
+                     dim3(static_cast<unsigned>(step.n_lists), kBlocks),
+                     kMergeWarps<kParts> * kWarp, 0, 1, step);
 }
 
 }  // namespace
 
 void merge_units(Device& device, const AttendStep<1>& step, bool has_parts) {
-  has_parts ? launch<4>(device, step) : launch<1>(device, step);
+  has_parts ? launch<8>(device, step) : launch<1>(device, step);
 }
 
 void merge_units(Device& device, const AttendStep<kMaxCalls>& step, bool has_parts) {
-  has_parts ? launch<4>(device, step) : launch<1>(device, step);
+  has_parts ? launch<8>(device, step) : launch<1>(device, step);
 }
 
 }  // namespace precis::cuda

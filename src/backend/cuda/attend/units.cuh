@@ -55,8 +55,9 @@ struct Unit {
   int begin;  // blocks of the list
   int end;
   bool exists;
-  int first_head;  // of the list's 64
-  int n_heads;     // a multiple of 16: those of whole warps
+  int first_head;            // of the list's 64
+  int n_heads;               // a multiple of 16: those of whole warps
+  bool has_queries = false;  // those of the unit before
 
   __device__ bool is_whole_list() const { return begin == 0 && end == list.n_blocks; }
   __device__ bool has_warp_of(int tid) const {
