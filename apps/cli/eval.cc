@@ -318,8 +318,7 @@ void add_eval(CLI::App& app, int& exit_code) {
   add_eval_wordings(command, exit_code);
   command.callback([flags, &command, &exit_code] {
     if (!command.get_subcommands().empty()) return;
-    const Result<void> done = eval(*flags);
-    exit_code = done ? kOk : report(done.error(), flags->output.format());
+    exit_code = exit_code_of(eval(*flags), flags->output.format());
   });
 }
 

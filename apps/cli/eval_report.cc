@@ -364,10 +364,8 @@ void add_eval_report(CLI::App& eval, int& exit_code) {
   command.add_option("--plot", flags->plot_file, "Also draw length by depth")
       ->type_name("FILE.png|.svg");
   command.add_flag("--json", flags->json, "One JSON object on stdout");
-  command.callback([flags, &exit_code] {
-    const Result<void> shown = show_report(*flags);
-    exit_code = shown ? kOk : report(shown.error(), flags->format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(show_report(*flags), flags->format()); });
 }
 
 void add_eval_compare(CLI::App& eval, int& exit_code) {
@@ -378,10 +376,8 @@ void add_eval_compare(CLI::App& eval, int& exit_code) {
   command.add_option("A", flags->a, "Directory of the first run")->required();
   command.add_option("B", flags->b, "Directory of the second run")->required();
   command.add_flag("--json", flags->json, "One JSON object on stdout");
-  command.callback([flags, &exit_code] {
-    const Result<void> shown = show_comparison(*flags);
-    exit_code = shown ? kOk : report(shown.error(), flags->format());
-  });
+  command.callback(
+      [flags, &exit_code] { exit_code = exit_code_of(show_comparison(*flags), flags->format()); });
 }
 
 void add_eval_tasks(CLI::App& eval, int& exit_code) {
