@@ -12,8 +12,9 @@ CUtensorMap map_of(const WeightView& weight, int rows) {
   static const auto encode = [] {
     void* entry = nullptr;
     cudaDriverEntryPointQueryResult found;
-    PRECIS_CUDA_CHECK(
-        cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found));
+    constexpr unsigned kSince = 12'000;  // CUDA 12.0
+    PRECIS_CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, kSince,
+                                                       cudaEnableDefault, &found));
     PRECIS_CHECK(found == cudaDriverEntryPointSuccess);
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
   }();
