@@ -5,6 +5,7 @@
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 namespace {
@@ -167,7 +168,7 @@ void compress(Device& device, const CompressArgs& a) {
                           a.rounding};
   const int shared_bytes = 4 * (a.width() + kWarp);
   // At most so many rows, wherever the step begins: its position may lie in a cell.
-  const std::int64_t max_rows = (a.kv.rows + a.ratio - 1) / a.ratio;
+  const std::int64_t max_rows = ceil_div(a.kv.rows, a.ratio);
   if (max_rows == 1 && a.kv.rows <= kFewTokens) {
     launch_overlapping(device, store_and_update, 1, kFewTokensThreads, shared_bytes, 1, call);
     return;
@@ -175,9 +176,8 @@ void compress(Device& device, const CompressArgs& a) {
   launch_overlapping(device, store_rows, static_cast<unsigned>(max_rows), kThreads, shared_bytes, 1,
                      call);
   const std::int64_t n_items = a.ratio * a.kv.cols;
-  launch_overlapping(device, update_state,
-                     static_cast<unsigned>((n_items + kThreads - 1) / kThreads), kThreads, 0, 1,
-                     call);
+  launch_overlapping(device, update_state, static_cast<unsigned>(ceil_div(n_items, kThreads)),
+                     kThreads, 0, 1, call);
 }
 
 }  // namespace precis::cuda

@@ -10,6 +10,7 @@
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/ops.h"
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 namespace {
@@ -337,10 +338,10 @@ void mix(Device& device, const Cube<const float>& streams, const HyperWeights& w
   call.n_tokens = static_cast<int>(streams.n);
   // Many tiles where tokens are few, as each ends in one block; fn is read once a tile.
   call.tile_tokens = std::clamp(call.n_tokens / 16, 1, kMaxTileTokens);
-  call.n_parts = (call.n_streams * call.width + kPartTerms - 1) / kPartTerms;
+  call.n_parts = ceil_div(call.n_streams * call.width, kPartTerms);
   call.partial =
       device.workspace.take<float>(std::int64_t{call.n_tokens} * call.n_parts * (call.n_mix + 1));
-  const int n_tiles = (call.n_tokens + call.tile_tokens - 1) / call.tile_tokens;
+  const int n_tiles = ceil_div(call.n_tokens, call.tile_tokens);
   call.arrived = device.hyper_counters.first(n_tiles, device.pool);
   const dim3 grid(call.n_parts, n_tiles);
   launch_overlapping(device, call.n_streams == 4 ? mix_tokens<4> : mix_tokens<kMaxStreams>, grid,
@@ -373,8 +374,7 @@ void hyper_post(Device& device, const HyperPostArgs& args) {
   if (args.streams.n == 0) return;
   PRECIS_CHECK_LE(args.streams.planes, std::int64_t{kMaxStreams});
   constexpr int kLeaveThreads = 128;
-  const auto n_blocks =
-      static_cast<unsigned>((args.streams.cols + kLeaveThreads - 1) / kLeaveThreads);
+  const auto n_blocks = static_cast<unsigned>(ceil_div(args.streams.cols, kLeaveThreads));
   launch_overlapping(device, leave_token, dim3(n_blocks, static_cast<unsigned>(args.streams.n)),
                      kLeaveThreads, 0, 1, args);
 }

@@ -18,7 +18,6 @@ Mat<const float> quantised(Device& device, Mat<const float> x) {
 
 void multiply_one(Device& device, const LinearArgs& args, const LinearTarget& target,
                   Mat<const float> x) {
-  if (args.input == InputQuant::kFp8Group128) x = quantised(device, x);
   Product product;
   product.weight = view_of(target.weight);
   product.x = x.data;
@@ -41,22 +40,24 @@ bool shares_input(const LinearArgs& args, const WeightView& first, const WeightV
 
 void multiply_rows(Device& device, const LinearArgs& args, std::span<const LinearTarget> targets) {
   std::vector<DenseTarget> dense;
+  std::vector<const LinearTarget*> others;
   for (const LinearTarget& target : targets) {
     const WeightView weight = view_of(target.weight);
     if (shares_input(args, dense.empty() ? weight : dense.front().weight, weight)) {
       dense.push_back({weight, target.out});
     } else {
-      multiply_one(device, args, target, args.x);
+      others.push_back(&target);
     }
   }
-  if (dense.empty()) return;
-  const WeightView& weight = dense.front().weight;
   const bool is_quantised = args.input == InputQuant::kFp8Group128;
+  const bool wants_codes = is_quantised && args.rounding == Rounding::kBf16;
+  Mat<const float> x = args.x;
+  if (is_quantised && (!others.empty() || !wants_codes)) x = quantised(device, x);
+  for (const LinearTarget* target : others) multiply_one(device, args, *target, x);
+  if (dense.empty()) return;
   const DenseInput input =
-      is_quantised && args.rounding == Rounding::kBf16
-          ? quantise_rows(device, args.x)
-          : split_rows(device, is_quantised ? quantised(device, args.x) : args.x, args.n_groups,
-                       weight, args.rounding);
+      wants_codes ? quantise_rows(device, args.x)
+                  : split_rows(device, x, args.n_groups, dense.front().weight, args.rounding);
   multiply_dense(device, input, dense, args.n_groups, args.rounding);
 }
 

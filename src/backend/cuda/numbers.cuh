@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
@@ -33,6 +34,27 @@ __device__ inline std::uint16_t to_bf16_bits(float value) {
 
 __device__ inline float round_as(float value, Rounding rounding) {
   return rounding == Rounding::kBf16 ? bf16_bits_to_float(to_bf16_bits(value)) : value;
+}
+
+// By the hardware's conversion, which gives any NaN the same bits; round_as keeps them.
+__device__ inline float to_bf16(float value) {
+  return __bfloat162float(__float2bfloat16_rn(value));
+}
+__device__ inline std::uint32_t pack_bf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const std::uint32_t*>(&pair);
+}
+
+// Two products of bf16 numbers.
+__device__ inline std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
+}
+
+// Two e4m3 codes in the high bytes of the halves become bf16 numbers 2^120 times too small.
+__device__ inline std::uint32_t spread_codes(std::uint32_t codes) {
+  return (codes & 0x80008000) | (codes >> 4 & 0x07f007f0);
 }
 
 __device__ inline float e4m3_to_float(std::uint8_t code) {

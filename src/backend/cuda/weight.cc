@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 
@@ -21,16 +22,15 @@ WeightView CudaWeight::view() const {
           static_cast<int>(n_in()),
           block_out_,
           block_in_,
-          static_cast<int>((n_in() + block_in_ - 1) / block_in_),
+          static_cast<int>(ceil_div(n_in(), block_in_)),
           format(),
           layout_ == Layout::kPacked};
 }
 
 std::size_t scale_bytes(const WeightSource& source) {
   if (!source.quantised()) return 0;
-  const auto blocks = [](std::int64_t n, int block) { return (n + block - 1) / block; };
-  return static_cast<std::size_t>(blocks(source.n_out, source.block_out) *
-                                  blocks(source.n_in, source.block_in));
+  return static_cast<std::size_t>(ceil_div(source.n_out, source.block_out) *
+                                  ceil_div(source.n_in, source.block_in));
 }
 
 WeightView view_of(const Weight* weight) {

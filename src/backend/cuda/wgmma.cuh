@@ -3,7 +3,8 @@
 //
 // Operand tiles in shared memory are K-major with the 128-byte swizzle: rows of 128 bytes, eight rows
 // to an atom of 1024 bytes (aligned to 1024), and the 16-byte piece c of row r lies at c ^ (r % 8).
-// Packed weights and inputs have this form in device memory already, so plain bulk copies load them.
+// What is packed has this form in device memory already, so plain bulk copies load it; rows as a
+// checkpoint stores them get it on the way, by the boxes of a tensor map.
 // Source: PTX ISA 8.x, "Asynchronous Warpgroup Level Matrix Instructions", "mbarrier".
 #pragma once
 
@@ -24,6 +25,11 @@ __host__ __device__ constexpr int swizzled(int row, int column) {
 
 __device__ inline std::uint32_t shared_address(const void* shared) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+}
+
+/// Bytes from `shared` to the first boundary of atoms: dynamic shared memory has a smaller alignment.
+__device__ inline std::uint32_t bytes_to_atom(const void* shared) {
+  return (kAtomBytes - shared_address(shared) % kAtomBytes) % kAtomBytes;
 }
 
 // ---- Barriers: a phase ends when `n_arrivals` have arrived and all announced bytes have landed.

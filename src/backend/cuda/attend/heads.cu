@@ -9,6 +9,7 @@
 
 #include "backend/cuda/attend/units.cuh"
 #include "backend/cuda/launch.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 namespace {
@@ -339,7 +340,7 @@ __global__ void __launch_bounds__(kRoles* kWarpgroup, 1)
 
 // The finest cut whose records there is room for.
 int unit_blocks(std::int64_t n_lists, int n_blocks) {
-  const int n_parts = (n_blocks + kPartBlocks - 1) / kPartBlocks;
+  const int n_parts = ceil_div(n_blocks, kPartBlocks);
   return n_lists * n_blocks <= kMaxRecords  ? 1
          : n_lists * n_parts <= kMaxRecords ? kPartBlocks
                                             : n_blocks;
@@ -361,9 +362,9 @@ void launch(Device& device, std::span<const AttendCall> calls, std::int64_t most
   step.n_groups = calls.front().n_heads / kHeads;
   step.n_lists = static_cast<int>(n_tokens) * step.n_groups;
   const auto n_blocks =
-      static_cast<int>(std::max<std::int64_t>(1, (most_rows + kBlockRows - 1) / kBlockRows));
+      static_cast<int>(std::max<std::int64_t>(1, ceil_div(most_rows, kBlockRows)));
   step.unit_blocks = unit_blocks(step.n_lists, n_blocks);
-  const int list_units = (n_blocks + step.unit_blocks - 1) / step.unit_blocks;
+  const int list_units = ceil_div(n_blocks, step.unit_blocks);
   const int n_records = step.n_lists * list_units;
   step.n_splits = n_splits(device.n_multiprocessors, n_records);
   step.n_units = n_records * step.n_splits;

@@ -5,30 +5,28 @@
 // products over rows the same bytes are the operand read the other way.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include "backend/cuda/attend/call.cuh"
 #include "backend/cuda/wgmma.cuh"
 
 namespace precis::cuda {
 
-inline constexpr int kHeads = 64;  // the M side of every product
-inline constexpr int kWidth = 512;
-inline constexpr int kGroup = 64;  // channels of a tile, and of a scale
-inline constexpr int kGroups = kWidth / kGroup;
-inline constexpr int kCodeGroups = kGroups - 1;
-inline constexpr int kRowBytes = 576;  // and 8 bytes of scales behind the page's rows
-inline constexpr int kRowScales = 8;
-inline constexpr int kBlockRows = 64;
-inline constexpr int kTileBytes = kBlockRows * kAtomRowBytes;
-inline constexpr int kBlockBytes = kGroups * kTileBytes;
-inline constexpr int kSteps =
-    kBlockRows / 16;  // instructions of a product over the rows of a block
-inline constexpr int kWarps = kWarpgroup / kWarp;
-inline constexpr int kReaders = 2 * kWarpgroup;
-inline constexpr int kPartBlocks = 16;  // of a part, whose blocks are added before parts are
-inline constexpr float kSlack = 32;     // the reference moves when a block's passes it by more
-inline constexpr float kLog2E = 1.44269504f;
+// Not `inline`: other kernels have constants of these names, and other values.
+constexpr int kHeads = 64;  // the M side of every product
+constexpr int kWidth = 512;
+constexpr int kGroup = 64;  // channels of a tile, and of a scale
+constexpr int kGroups = kWidth / kGroup;
+constexpr int kCodeGroups = kGroups - 1;
+constexpr int kRowBytes = 576;  // and 8 bytes of scales behind the page's rows
+constexpr int kRowScales = 8;
+constexpr int kBlockRows = 64;
+constexpr int kTileBytes = kBlockRows * kAtomRowBytes;
+constexpr int kBlockBytes = kGroups * kTileBytes;
+constexpr int kSteps = kBlockRows / 16;  // instructions of a product over the rows of a block
+constexpr int kWarps = kWarpgroup / kWarp;
+constexpr int kReaders = 2 * kWarpgroup;
+constexpr int kPartBlocks = 16;  // of a part, whose blocks are added before parts are
+constexpr float kSlack = 32;     // the reference moves when a block's passes it by more
+constexpr float kLog2E = 1.44269504f;
 
 // ---- Rows: from device memory to tiles.
 
@@ -112,19 +110,8 @@ __device__ inline void load_piece(RowPiece& piece, const RowPlace& place, int qu
   piece.scales = __ldg(reinterpret_cast<const uint2*>(place.page + place.scales));
 }
 
-__device__ inline std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) {
-  std::uint32_t product;
-  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
-  return product;
-}
-
 __device__ inline std::uint32_t both_halves(std::uint32_t bf16) {
   return bf16 | bf16 << 16;
-}
-
-// Two e4m3 codes in the high bytes of the halves become bf16 numbers 2^120 times too small.
-__device__ inline std::uint32_t spread_codes(std::uint32_t codes) {
-  return (codes & 0x80008000) | (codes >> 4 & 0x07f007f0);
 }
 
 // 2^120 times a scale, as far as bf16 numbers go, and what is left of it.
@@ -223,11 +210,6 @@ __device__ void read_rows(const AttendCall& c, RowStages<kStages>& stages, RingP
 }
 
 // ---- Queries, scores and weights.
-
-__device__ inline std::uint32_t pack_bf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
-}
 
 // A token's queries, bf16 numbers already where the call rounds to bf16: `n_heads` of the tiles' 64, from
 // place `first` on, by threads 0 … n_threads − 1.  Tiles' other rows may hold anything.
@@ -394,7 +376,7 @@ __device__ inline float4 as_float4(const Chain& c) {
 }
 
 // What a sum starts from: x + kNothing is x, zeros of either sign included.
-inline constexpr float kNothing = -0.0f;
+constexpr float kNothing = -0.0f;
 
 // Sums of two channels of a thread's two heads: the order of a product's accumulators.
 __device__ inline void add_scaled(float4& sums, const float4& next, const Factors& f) {
@@ -436,10 +418,6 @@ __device__ inline void add_values(float (&sums)[kGroup / 2], const Factors& f, c
   for (int i = 0; i < kGroup / 2; ++i) sums[i] = fmaf(next[i], f.added[i % 4 / 2], sums[i]);
 }
 
-__device__ inline float to_bf16(float x) {
-  return __bfloat162float(__float2bfloat16_rn(x));
-}
-
 // The first of the two heads of a warpgroup's thread; the other is 8 further.
 __device__ inline int head_of_thread(int tid) {
   return 16 * (tid / kWarp) + tid % kWarp / 4;
@@ -460,8 +438,7 @@ __device__ inline float2 turned_back(float a, float b, const float* angles, int 
 template <typename Shared>
 __device__ Shared& shared_memory() {
   extern __shared__ std::uint8_t memory[];
-  return *reinterpret_cast<Shared*>(memory + (kAtomBytes - shared_address(memory) % kAtomBytes) %
-                                                 kAtomBytes);
+  return *reinterpret_cast<Shared*>(memory + bytes_to_atom(memory));
 }
 
 }  // namespace precis::cuda

@@ -15,9 +15,9 @@ struct UnitRecord {
   float4 chain[kWarpgroup];  // references, denominators
 };
 
-inline constexpr int kMaxRecords = 512;  // 66 MB
+constexpr int kMaxRecords = 512;  // 66 MB
 
-inline constexpr int kMaxCalls = 32;
+constexpr int kMaxCalls = 32;
 
 /// Calls of the same number of heads, as one piece of work.
 template <int kCalls>

@@ -7,6 +7,7 @@
 #include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 namespace {
@@ -66,7 +67,7 @@ struct SplitCall {
   int blocks_per_group;
   int padded_tokens;
   int n_planes;
-  bool is_permuted;  // for FP8 weights, which expand from bytes (consume_codes)
+  bool is_permuted;  // for FP8 weights, which expand from bytes (multiply_expanded)
   std::uint8_t* tiles;
   std::uint8_t* is_split;
 };
@@ -121,19 +122,19 @@ DenseInput shape_of(std::int64_t n_tokens, int n_blocks) {
   input.n_tokens = static_cast<int>(n_tokens);
   input.n_blocks = n_blocks;
   const int tile = tile_tokens(input.n_tokens);
-  input.padded_tokens = (input.n_tokens + tile - 1) / tile * tile;
+  input.padded_tokens = round_up(input.n_tokens, tile);
   return input;
 }
 
 dim3 grid_of(const DenseInput& input) {
   return dim3(static_cast<unsigned>(input.n_blocks),
-              static_cast<unsigned>((input.n_tokens + kAtomRows - 1) / kAtomRows));
+              static_cast<unsigned>(ceil_div(input.n_tokens, kAtomRows)));
 }
 
 }  // namespace
 
 DenseInput quantise_rows(Device& device, Mat<const float> x) {
-  DenseInput input = shape_of(x.rows, static_cast<int>((x.cols + kSumBlock - 1) / kSumBlock));
+  DenseInput input = shape_of(x.rows, static_cast<int>(ceil_div(x.cols, kSumBlock)));
   const std::int64_t n_values = std::int64_t{input.n_blocks} * input.padded_tokens;
   auto* tiles = device.workspace.take<std::uint8_t>(n_values * kAtomRowBytes);
   auto* scales = device.workspace.take<float>(n_values);
@@ -151,7 +152,7 @@ DenseInput split_rows(Device& device, Mat<const float> x, int n_groups, const We
   SplitCall call{};
   call.x = x;
   call.group_width = weight.n_in;
-  call.blocks_per_group = (weight.n_in + kSumBlock - 1) / kSumBlock;
+  call.blocks_per_group = ceil_div(weight.n_in, kSumBlock);
   DenseInput input = shape_of(x.rows, n_groups * call.blocks_per_group);
   const dim3 grid = grid_of(input);
   input.n_planes = values == Rounding::kBf16 ? 1 : kPlanesOfF32;

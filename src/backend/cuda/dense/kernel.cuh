@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cuda.h>
-#include <cuda_bf16.h>
 
 #include "backend/cuda/dense/config.h"
 #include "backend/cuda/dense/dense.h"
@@ -286,12 +285,8 @@ class DenseProduct {
   // Two e4m3 codes, bytes 0 and 1 or 2 and 3 of `word`, as two bf16 numbers: the bits at their places,
   // the exponent's bias by a product with 2^120.  Exact for every finite code; weights hold no others.
   static __device__ std::uint32_t expand(std::uint32_t word, std::uint32_t places) {
-    const std::uint32_t codes = __byte_perm(word, 0, places);
-    const std::uint32_t bits = (codes & 0x80008000) | ((codes & 0x7f007f00) >> 4);
     constexpr std::uint32_t kBias = 0x7b807b80;
-    std::uint32_t out;
-    asm("mul.bf16x2 %0, %1, %2;" : "=r"(out) : "r"(bits), "r"(kBias));
-    return out;
+    return multiply_bf16x2(spread_codes(__byte_perm(word, 0, places)), kBias);
   }
 
   // The columns of a block come in the order in which a lane's 16-byte loads hold them; split_rows
@@ -413,7 +408,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   extern __shared__ std::uint8_t dynamic[];
   __shared__ Barrier full[Config::kStages];
   __shared__ Barrier empty[Config::kStages];
-  std::uint8_t* stages = dynamic + (kAtomBytes - shared_address(dynamic) % kAtomBytes) % kAtomBytes;
+  std::uint8_t* stages = dynamic + bytes_to_atom(dynamic);
   const DenseProduct<Config> product(call, stages, full, empty);
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   constexpr int kProducerWarp = Config::kConsumers * kWarpgroup / kWarp;

@@ -6,8 +6,6 @@
 // docs/kernels/cuda_experts.md.
 #include <algorithm>
 
-#include <cuda_bf16.h>
-
 #include "backend/cuda/experts/config.cuh"
 #include "backend/cuda/experts/mixture.h"
 #include "backend/cuda/launch.h"
@@ -133,10 +131,6 @@ __device__ void copy_rows(const MixtureArgs& args, MixtureShared<kMaxRows>& shar
 }
 
 // ---- Products.
-
-__device__ __forceinline__ float to_bf16(float value) {
-  return __bfloat162float(__float2bfloat16_rn(value));
-}
 
 /// Which units of a stage's two blocks are rows 0 … 7 and 8 … 15 of a warp.
 struct WarpUnits {
@@ -390,17 +384,13 @@ struct Consumer {
   template <int kN>
   __device__ __forceinline__ void write_outputs(const Piece& piece, float low_scale,
                                                 float high_scale, const float (&totals)[kN / 2]) {
-    const auto pair = [](float first, float second) {
-      const __nv_bfloat162 two = __floats2bfloat162_rn(first, second);
-      return *reinterpret_cast<const std::uint32_t*>(&two);
-    };
     sync();
 #pragma unroll
     for (int j = 0; j < kN / 8; j += 2) {
       const auto matrix = [&](int k, bool is_high) {
         const float* values = totals + 4 * k + (is_high ? 2 : 0);
         const float scale = is_high ? high_scale : low_scale;
-        return pair(values[0] * scale, values[1] * scale);
+        return pack_bf16(values[0] * scale, values[1] * scale);
       };
       const int column = 8 * (j + lane / 16) + lane % 8;
       const int at_piece = warp * 2 + lane / 8 % 2;
@@ -523,8 +513,7 @@ __global__ void __launch_bounds__(MixtureConfig<kMaxRows>::kThreads, 1)
     mixture_kernel(const __grid_constant__ MixtureArgs args) {
   using Config = MixtureConfig<kMaxRows>;
   extern __shared__ std::uint8_t memory[];
-  auto& shared = *reinterpret_cast<MixtureShared<kMaxRows>*>(
-      memory + (kAtomBytes - shared_address(memory) % kAtomBytes) % kAtomBytes);
+  auto& shared = *reinterpret_cast<MixtureShared<kMaxRows>*>(memory + bytes_to_atom(memory));
   const int thread = static_cast<int>(threadIdx.x);
   if (thread == 0) {
     for (int s = 0; s < Config::kStages; ++s) {

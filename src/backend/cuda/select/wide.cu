@@ -11,6 +11,7 @@
 #include "backend/cuda/select/call.cuh"
 #include "backend/cuda/wgmma.cuh"
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis::cuda {
 namespace {
@@ -445,8 +446,7 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
   constexpr int kColumns = Slots<kTokens>::kColumns;
   constexpr int kRoundKeys = kWarpgroups * kTileKeys;
   extern __shared__ std::byte unaligned[];
-  std::byte* shared =
-      unaligned + (kAtomBytes - shared_address(unaligned) % kAtomBytes) % kAtomBytes;
+  std::byte* shared = unaligned + bytes_to_atom(unaligned);
   auto& queries = *reinterpret_cast<QueryTile<kTokens>*>(shared);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
@@ -545,10 +545,6 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
                                      shared + layout.scratch_at());
 }
 
-int round_up(int n, int unit) {
-  return (n + unit - 1) / unit * unit;
-}
-
 // The longest lists that leave room for kBlocks on a multiprocessor.
 template <int kTokens, int kWarpgroups, int kBlocks>
 SharedLayout<kTokens> make_layout(const Device& device, int k) {
@@ -577,7 +573,7 @@ void launch(Device& device, SelectCall call) {
   // Blocks that meet have to be on the device together: kBlocks on every multiprocessor.
   PRECIS_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                          cudaSharedmemCarveoutMaxShared));
-  const auto n_groups = static_cast<int>((call.weights.rows + kTokens - 1) / kTokens);
+  const auto n_groups = static_cast<int>(ceil_div(call.weights.rows, kTokens));
   const int n_splits = std::max(1, kBlocks * device.n_multiprocessors / n_groups);
   call.meeting.n_found_max = layout.n_found_max;
   if (n_splits > 1) prepare_meeting(device, call, n_splits, n_groups);
