@@ -17,7 +17,7 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 }  // namespace
 
 std::int64_t StepRows::n_bytes_for(const KvSpec& spec, std::int64_t max_step_tokens) {
-  return ceil_div(max_step_tokens, spec.window) * spec.window * spec.kv.row_bytes();
+  return round_up(max_step_tokens, spec.window) * spec.kv.row_bytes();
 }
 
 StepRows::StepRows(Backend& backend, const KvSpec& spec, std::int64_t max_step_tokens) {
@@ -195,10 +195,14 @@ void KvCache::copy_out_fixed(std::span<std::byte> out) const {
   backend_.copy_out(out, fixed_.data());
 }
 
-// Calls use(page, n) for pages that lie side by side in their slab.
+// Calls use(n, offset, n_bytes, memory) for a part, of n_bytes, of n pages that lie side by side: that of
+// the first page is at `offset` of the bytes of all pages, and behind each other they are at `memory`.
 template <class Use>
-void KvCache::for_neighbours(std::int64_t first_page, std::int64_t n_pages, const Use& use) const {
-  const std::int64_t end = first_page + n_pages;
+void KvCache::for_neighbours(std::int64_t first_page, std::size_t n_bytes, const Use& use) const {
+  const auto page_bytes = static_cast<std::size_t>(layout_.page_bytes);
+  if (n_bytes == 0) return;
+  PRECIS_CHECK_EQ(n_bytes % page_bytes, 0u);
+  const std::int64_t end = first_page + static_cast<std::int64_t>(n_bytes / page_bytes);
   PRECIS_CHECK_LE(end, this->n_pages());
   for (std::int64_t begin = first_page; begin < end;) {
     std::int64_t next = begin + 1;
@@ -206,28 +210,26 @@ void KvCache::for_neighbours(std::int64_t first_page, std::int64_t n_pages, cons
                                            pages_[static_cast<std::size_t>(next)])) {
       ++next;
     }
-    use(begin, next - begin);
+    const std::size_t offset = static_cast<std::size_t>(begin - first_page) * page_bytes;
+    for (const PagePart& part : layout_.page_parts) {
+      use(static_cast<std::size_t>(next - begin), offset + static_cast<std::size_t>(part.offset),
+          static_cast<std::size_t>(part.n_bytes), data(begin, part));
+    }
     begin = next;
   }
 }
 
 void KvCache::copy_out_pages(std::int64_t first_page, std::span<std::byte> out) const {
-  if (out.empty()) return;
   const auto stride = static_cast<std::size_t>(layout_.page_bytes);
-  PRECIS_CHECK_EQ(out.size() % stride, 0u);
   std::vector<std::byte> staged;
-  const auto copy = [&](std::int64_t page, std::int64_t n) {
-    std::byte* to = out.data() + static_cast<std::size_t>(page - first_page) * stride;
-    for (const PagePart& part : layout_.page_parts) {
-      const auto n_bytes = static_cast<std::size_t>(part.n_bytes);
-      staged.resize(static_cast<std::size_t>(n) * n_bytes);
-      backend_.copy_out(staged, data(page, part));
-      for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-        std::memcpy(to + i * stride + part.offset, &staged[i * n_bytes], n_bytes);
-      }
-    }
-  };
-  for_neighbours(first_page, static_cast<std::int64_t>(out.size() / stride), copy);
+  for_neighbours(first_page, out.size(),
+                 [&](std::size_t n, std::size_t at, std::size_t n_bytes, const std::byte* memory) {
+                   staged.resize(n * n_bytes);
+                   backend_.copy_out(staged, memory);
+                   for (std::size_t i = 0; i < n; ++i) {
+                     std::memcpy(&out[at + i * stride], &staged[i * n_bytes], n_bytes);
+                   }
+                 });
 }
 
 void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fixed) {
@@ -239,22 +241,16 @@ void KvCache::begin_restore(std::int64_t n_tokens, std::span<const std::byte> fi
 }
 
 void KvCache::copy_in_pages(std::int64_t first_page, std::span<const std::byte> bytes) {
-  if (bytes.empty()) return;
   const auto stride = static_cast<std::size_t>(layout_.page_bytes);
-  PRECIS_CHECK_EQ(bytes.size() % stride, 0u);
   std::vector<std::byte> staged;
-  const auto copy = [&](std::int64_t page, std::int64_t n) {
-    const std::byte* from = bytes.data() + static_cast<std::size_t>(page - first_page) * stride;
-    for (const PagePart& part : layout_.page_parts) {
-      const auto n_bytes = static_cast<std::size_t>(part.n_bytes);
-      staged.resize(static_cast<std::size_t>(n) * n_bytes);
-      for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-        std::memcpy(&staged[i * n_bytes], from + i * stride + part.offset, n_bytes);
-      }
-      backend_.copy_in(data(page, part), staged);
-    }
-  };
-  for_neighbours(first_page, static_cast<std::int64_t>(bytes.size() / stride), copy);
+  for_neighbours(first_page, bytes.size(),
+                 [&](std::size_t n, std::size_t at, std::size_t n_bytes, std::byte* memory) {
+                   staged.resize(n * n_bytes);
+                   for (std::size_t i = 0; i < n; ++i) {
+                     std::memcpy(&staged[i * n_bytes], &bytes[at + i * stride], n_bytes);
+                   }
+                   backend_.copy_in(memory, staged);
+                 });
 }
 
 }  // namespace precis

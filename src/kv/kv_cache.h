@@ -110,7 +110,7 @@ class KvCache {
 
  private:
   template <class Use>
-  void for_neighbours(std::int64_t first_page, std::int64_t n_pages, const Use& use) const;
+  void for_neighbours(std::int64_t first_page, std::size_t n_bytes, const Use& use) const;
   RowPool pool_of(int part, int rows_per_page, int data_bytes, int scale_bytes) const;
   std::byte* data(std::int64_t page_idx, const PagePart& part) const;
   std::int64_t max_pages() const;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/integers.h"
 #include "kv/kv_spec.h"
 #include "ops/backend.h"
 
@@ -24,7 +25,7 @@ class PagePool {
   std::int64_t page_bytes() const { return page_bytes_; }
   /// Bytes of the slabs that hold `n_pages`.
   static std::int64_t n_bytes_for(std::int64_t page_bytes, std::int64_t n_pages) {
-    return (n_pages + kPagesPerSlab - 1) / kPagesPerSlab * kPagesPerSlab * page_bytes;
+    return round_up(n_pages, kPagesPerSlab) * page_bytes;
   }
 
   /// A page with one reference; its content is whatever was there before.
