@@ -161,22 +161,10 @@ HWY_INLINE hn::Vec<D> load_blocks(D d, const std::byte* rows, std::ptrdiff_t str
 HWY_INLINE void transpose_words(const std::byte* rows, std::ptrdiff_t row_bytes,
                                 std::uint32_t* out) {
   const DU32 d;
-  const hn::Repartition<std::uint64_t, DU32> d_u64;
-  const auto row_0 = load_blocks(d, rows, 4 * row_bytes);
-  const auto row_1 = load_blocks(d, rows + row_bytes, 4 * row_bytes);
-  const auto row_2 = load_blocks(d, rows + 2 * row_bytes, 4 * row_bytes);
-  const auto row_3 = load_blocks(d, rows + 3 * row_bytes, 4 * row_bytes);
-  const auto low_01 = hn::BitCast(d_u64, hn::InterleaveLower(d, row_0, row_1));
-  const auto low_23 = hn::BitCast(d_u64, hn::InterleaveLower(d, row_2, row_3));
-  const auto high_01 = hn::BitCast(d_u64, hn::InterleaveUpper(d, row_0, row_1));
-  const auto high_23 = hn::BitCast(d_u64, hn::InterleaveUpper(d, row_2, row_3));
-  const auto store = [&](auto words, int w) {
-    hn::StoreU(hn::BitCast(d, words), d, out + w * kIndexTileRows);
-  };
-  store(hn::InterleaveLower(d_u64, low_01, low_23), 0);
-  store(hn::InterleaveUpper(d_u64, low_01, low_23), 1);
-  store(hn::InterleaveLower(d_u64, high_01, high_23), 2);
-  store(hn::InterleaveUpper(d_u64, high_01, high_23), 3);
+  VU32 words[4];
+  for (int i = 0; i < 4; ++i) words[i] = load_blocks(d, rows + i * row_bytes, 4 * row_bytes);
+  transpose_in_blocks(words[0], words[1], words[2], words[3]);
+  for (int w = 0; w < 4; ++w) hn::StoreU(words[w], d, out + w * kIndexTileRows);
 }
 #endif
 

@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
+#include "base/integers.h"
 #include "tensor/bf16.h"
 #include "tensor/float8.h"
 #include "tensor/view.h"
@@ -56,18 +57,25 @@ HWY_INLINE void prefetch_row(const RowPool& pool, std::int64_t row) {
   hwy::Prefetch(address.scales);
 }
 
-// e4m3 codes as floats, NaN codes aside: an encoder writes those only under a scale of NaN.  Sign
-// extension and a shift make them f16 numbers 2^-8 times as large, subnormals included.
-HWY_INLINE VF32 decode_e4m3_lanes(const std::uint8_t* codes) {
+// e4m3 codes as floats, NaN codes aside: an encoder writes those only under a scale of NaN.  `bits` have
+// sign, exponent and mantissa at the places of an f16 number, which is 2^-8 times as large, subnormals
+// included.
+template <class V16>
+HWY_INLINE VF32 widen_e4m3(V16 bits) {
   const DF32 d;
+  const hn::Rebind<hwy::float16_t, DF32> d_f16;
+  return hn::Mul(hn::PromoteTo(d, hn::BitCast(d_f16, bits)), hn::Set(d, 256.0f));
+}
+
+// Sign extension and a shift bring the bits to their places.
+HWY_INLINE VF32 decode_e4m3_lanes(const std::uint8_t* codes) {
   const hn::Rebind<std::int8_t, DF32> d_i8;
   const hn::Rebind<std::int16_t, DF32> d_i16;
   const hn::Rebind<std::uint16_t, DF32> d_u16;
-  const hn::Rebind<hwy::float16_t, DF32> d_f16;
   const auto wide =
       hn::PromoteTo(d_i16, hn::LoadU(d_i8, reinterpret_cast<const std::int8_t*>(codes)));
   const auto bits = hn::And(hn::BitCast(d_u16, hn::ShiftLeft<7>(wide)), hn::Set(d_u16, 0xbfff));
-  return hn::Mul(hn::PromoteTo(d, hn::BitCast(d_f16, bits)), hn::Set(d, 256.0f));
+  return widen_e4m3(bits);
 }
 
 // The rotated channels of a row, `n` of them, as floats.
@@ -96,7 +104,7 @@ HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
   const DF32 d;
   constexpr int kStep = static_cast<int>(kLanes);
   const int needed_begin = needed.begin / kStep * kStep;
-  const int needed_end = std::min((needed.end() + kStep - 1) / kStep * kStep, n);
+  const int needed_end = std::min(round_up(needed.end(), kStep), n);
   for (int begin = needed_begin / group * group; begin < needed_end; begin += group) {
     const int end = std::min(begin + group, needed_end);
     const float scale = scale_of(begin / group);

@@ -12,6 +12,7 @@
 
 #include "backend/cpu/row_codec.h"
 #include "backend/cpu/simd.h"
+#include "base/integers.h"
 #include "tensor/view.h"
 
 #if defined(PRECIS_CPU_ROW_COLUMNS_H_) == defined(HWY_TARGET_TOGGLE)
@@ -27,20 +28,6 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET != HWY_SCALAR
-
-// Four vectors, seen as 4 × 4 words in each 128-bit block, transposed within the blocks.
-HWY_INLINE void transpose_in_blocks(VU32& a, VU32& b, VU32& c, VU32& d) {
-  const DU32 d_u32;
-  const hn::Repartition<std::uint64_t, DU32> d_u64;
-  const auto low_ab = hn::BitCast(d_u64, hn::InterleaveLower(d_u32, a, b));
-  const auto low_cd = hn::BitCast(d_u64, hn::InterleaveLower(d_u32, c, d));
-  const auto high_ab = hn::BitCast(d_u64, hn::InterleaveUpper(d_u32, a, b));
-  const auto high_cd = hn::BitCast(d_u64, hn::InterleaveUpper(d_u32, c, d));
-  a = hn::BitCast(d_u32, hn::InterleaveLower(d_u64, low_ab, low_cd));
-  b = hn::BitCast(d_u32, hn::InterleaveUpper(d_u64, low_ab, low_cd));
-  c = hn::BitCast(d_u32, hn::InterleaveLower(d_u64, high_ab, high_cd));
-  d = hn::BitCast(d_u32, hn::InterleaveUpper(d_u64, high_ab, high_cd));
-}
 
 // v[i] lane j becomes v[j] lane i.
 HWY_INLINE void transpose_lanes(VU32 (&v)[kLanes]) {
@@ -91,7 +78,7 @@ HWY_INLINE void for_transposed_words(const RowAddress* rows, int begin, int end,
       }
     }
     transpose_lanes(words);
-    const int n_words = (n_bytes + kWordBytes - 1) / kWordBytes;
+    const int n_words = ceil_div(n_bytes, kWordBytes);
     for (int w = 0; w < n_words; ++w) use((at - begin) / kWordBytes + w, words[w]);
   }
 }
@@ -108,12 +95,10 @@ struct ColumnsOut {
 
 // Four channels from `channel` on, each times the rows' scales; as decode_e4m3_lanes() otherwise.
 HWY_INLINE void unpack_e4m3(VU32 words, VF32 scales, int channel, const ColumnsOut& out) {
-  const DF32 d;
   const DU32 d_u32;
   const hn::Repartition<std::uint16_t, DU32> d_u16;
   const hn::Repartition<std::int16_t, DU32> d_i16;
   const hn::Rebind<std::uint16_t, DU32> d_half;
-  const hn::Rebind<hwy::float16_t, DU32> d_f16;
   const auto codes = hn::BitCast(d_u16, words);
   // A code in the upper byte of 16 bits to f16 bits: its sign doubled, the second one cleared.
   const auto to_f16 = [&](auto upper) HWY_ATTR {
@@ -123,8 +108,7 @@ HWY_INLINE void unpack_e4m3(VU32 words, VF32 scales, int channel, const ColumnsO
   const VU32 even = to_f16(hn::ShiftLeft<8>(codes));
   const VU32 odd = to_f16(codes);
   const auto store = [&](int i, VU32 halves) HWY_ATTR {
-    const auto value = hn::PromoteTo(d, hn::BitCast(d_f16, hn::TruncateTo(d_half, halves)));
-    out.store(channel + i, hn::Mul(hn::Mul(value, hn::Set(d, 256.0f)), scales));
+    out.store(channel + i, hn::Mul(widen_e4m3(hn::TruncateTo(d_half, halves)), scales));
   };
   store(0, even);
   store(1, odd);

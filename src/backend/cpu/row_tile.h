@@ -10,6 +10,7 @@
 #include "backend/cpu/row_columns.h"
 #include "backend/cpu/simd.h"
 #include "backend/cpu/slices.h"
+#include "base/integers.h"
 #include "ops/attend.h"
 
 #if defined(PRECIS_CPU_ROW_TILE_H_) == defined(HWY_TARGET_TOGGLE)
@@ -29,7 +30,7 @@ inline constexpr int kKvTileRows = 32;
 inline constexpr int kChannelPad = 16;
 
 inline std::int64_t padded_width(std::int64_t width) {
-  return (width + kChannelPad - 1) / kChannelPad * kChannelPad;
+  return round_up(width, kChannelPad);
 }
 
 struct RowTile {

@@ -91,6 +91,22 @@ HWY_INLINE VF32 sigmoid(VF32 x) {
   return hn::Div(one, hn::Add(one, exp_f32(hn::Neg(x))));
 }
 
+#if HWY_TARGET != HWY_SCALAR
+/// Four vectors, seen as 4 × 4 words in each 128-bit block, transposed within the blocks.
+HWY_INLINE void transpose_in_blocks(VU32& a, VU32& b, VU32& c, VU32& d) {
+  const DU32 d_u32;
+  const hn::Repartition<std::uint64_t, DU32> d_u64;
+  const auto low_ab = hn::BitCast(d_u64, hn::InterleaveLower(d_u32, a, b));
+  const auto low_cd = hn::BitCast(d_u64, hn::InterleaveLower(d_u32, c, d));
+  const auto high_ab = hn::BitCast(d_u64, hn::InterleaveUpper(d_u32, a, b));
+  const auto high_cd = hn::BitCast(d_u64, hn::InterleaveUpper(d_u32, c, d));
+  a = hn::BitCast(d_u32, hn::InterleaveLower(d_u64, low_ab, low_cd));
+  b = hn::BitCast(d_u32, hn::InterleaveUpper(d_u64, low_ab, low_cd));
+  c = hn::BitCast(d_u32, hn::InterleaveLower(d_u64, high_ab, high_cd));
+  d = hn::BitCast(d_u32, hn::InterleaveUpper(d_u64, high_ab, high_cd));
+}
+#endif
+
 /// The first n (< kLanes) floats of p, zeros behind them; reads nothing else.
 HWY_INLINE VF32 load_first(const float* HWY_RESTRICT p, std::size_t n) {
   HWY_ALIGN float padded[kLanes] = {};
