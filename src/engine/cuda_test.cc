@@ -51,20 +51,24 @@ class CudaSteps : public testing::TestWithParam<ComputeMode> {
     EXPECT_TRUE(result.ok()) << result.error().message;
     return {session.logits().begin(), session.logits().end()};
   }
+  static void expect_repeated_equals_direct(std::optional<SyntheticModel> synthetic,
+                                            const std::vector<TokenId>& prompt,
+                                            const std::vector<TokenId>& steps) {
+    const auto repeated = open(StepLaunch::kRepeated, synthetic);
+    const auto direct = open(StepLaunch::kDirect, synthetic);
+    const auto a = std::move(repeated->new_session()).value();
+    const auto b = std::move(direct->new_session()).value();
+    ASSERT_TRUE(a->sync(prompt).ok());
+    ASSERT_TRUE(b->sync(prompt).ok());
+    for (const TokenId token : steps) {
+      ASSERT_EQ(step(*a, token), step(*b, token)) << "position " << a->position();
+    }
+  }
 };
 
 // The prompt ends so that the steps cross a page, blocks of both ratios and a bound on visible rows.
 TEST_P(CudaSteps, RepeatedEqualsDirectBitForBit) {
-  const auto repeated = open(StepLaunch::kRepeated);
-  const auto direct = open(StepLaunch::kDirect);
-  const auto a = std::move(repeated->new_session()).value();
-  const auto b = std::move(direct->new_session()).value();
-  const std::vector<TokenId> prompt = tokens(230, 1);
-  ASSERT_TRUE(a->sync(prompt).ok());
-  ASSERT_TRUE(b->sync(prompt).ok());
-  for (const TokenId token : tokens(300, 2)) {
-    ASSERT_EQ(step(*a, token), step(*b, token)) << "position " << a->position();
-  }
+  expect_repeated_equals_direct({}, tokens(230, 1), tokens(300, 2));
 }
 
 TEST_P(CudaSteps, SessionsThatTakeTurnsKeepTheirOwnCaches) {
@@ -96,16 +100,7 @@ TEST_P(CudaSteps, GoingBackRepeatsTheSameBits) {
 
 // The kernels of released widths: four layers, one at least of each kind.
 TEST_P(CudaSteps, RepeatedEqualsDirectInTheReleasedShape) {
-  const auto repeated = open(StepLaunch::kRepeated, SyntheticModel{"flash", 4, 8});
-  const auto direct = open(StepLaunch::kDirect, SyntheticModel{"flash", 4, 8});
-  const auto a = std::move(repeated->new_session()).value();
-  const auto b = std::move(direct->new_session()).value();
-  const std::vector<TokenId> prompt = tokens(120, 7);
-  ASSERT_TRUE(a->sync(prompt).ok());
-  ASSERT_TRUE(b->sync(prompt).ok());
-  for (const TokenId token : tokens(20, 8)) {
-    ASSERT_EQ(step(*a, token), step(*b, token)) << "position " << a->position();
-  }
+  expect_repeated_equals_direct(SyntheticModel{"flash", 4, 8}, tokens(120, 7), tokens(20, 8));
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, CudaSteps,

@@ -29,6 +29,13 @@ struct BackendCase {
 void PrintTo(const BackendCase& which, std::ostream* out);
 /// Whether "cuda" is one of this machine's backends.
 bool has_gpu();
+/// A test that is skipped where there is no GPU.
+class GpuTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!has_gpu()) GTEST_SKIP() << "no GPU";
+  }
+};
 
 /// "ref", and each other backend once per instruction set of this processor.
 std::vector<BackendCase> backend_cases();

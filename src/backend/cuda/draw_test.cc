@@ -53,8 +53,9 @@ std::vector<float> product(Backend& backend, const WeightSource& source,
   return out;
 }
 
-TEST(DrawOnGpu, WeightsEqualThoseOfTheHostInEitherMemory) {
-  if (!has_gpu()) GTEST_SKIP() << "no GPU";
+class DrawOnGpu : public GpuTest {};
+
+TEST_F(DrawOnGpu, WeightsEqualThoseOfTheHostInEitherMemory) {
   ThreadPool threads(1);
   const auto backend = make_uploading_backend(std::move(make_backend("cuda", threads)).value());
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16,

@@ -105,12 +105,7 @@ std::vector<float> run(const std::string& name, const Case& c, std::int64_t chun
   return out;
 }
 
-class AttendOnGpu : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!has_gpu()) GTEST_SKIP() << "no GPU";
-  }
-};
+class AttendOnGpu : public GpuTest {};
 
 // Both round weights to bf16, against different powers of two, and results: each of the two pairs leaves
 // at most 2^-8.

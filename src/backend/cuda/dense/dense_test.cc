@@ -38,13 +38,8 @@ const DenseCase kCases[] = {
     {WeightFormat::kBf16, 256, 512, 2, InputQuant::kNone},  // groups smaller than a cluster's rows
 };
 
-class DenseOnGpu : public testing::Test {
+class DenseOnGpu : public GpuTest {
  protected:
-  void SetUp() override {
-    const auto names = backend_names();
-    if (std::find(names.begin(), names.end(), "cuda") == names.end()) GTEST_SKIP() << "no GPU";
-  }
-
   static std::vector<float> run(const DenseCase& c, const TestWeight& weight,
                                 const std::vector<float>& x, std::int64_t chunk) {
     const TestBackend backend({"cuda", ""});

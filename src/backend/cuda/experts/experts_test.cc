@@ -57,12 +57,7 @@ struct Mixture {
   }
 };
 
-class ExpertsOnGpu : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!has_gpu()) GTEST_SKIP() << "no GPU";
-  }
-};
+class ExpertsOnGpu : public GpuTest {};
 
 // Tiles of up to 8, 32, 64 and 128 rows, and pieces in both orders.
 TEST_F(ExpertsOnGpu, EverySizeOfTileGivesTheSameBits) {
