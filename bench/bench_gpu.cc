@@ -1,29 +1,26 @@
 // bench_gpu: the operations that decide a step at V4-Flash shapes, on the CUDA backend, one JSON object
 // a line.  Data are random and lie on the device; a time is that of one of many calls in a row, so it
-// holds the launches.  An argument (select, attend, linear, experts) measures that alone.  The floor is bytes over the bandwidth that a device copy reaches here.
+// holds the launches.  An argument (select, attend, linear, experts) measures that alone.  The floor is
+// bytes over the bandwidth that a device copy reaches here.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "backend/cuda/backend.h"
+#include "base/clock.h"
 #include "base/rng.h"
+#include "bench/device_copy.h"
 #include "commit.h"
 #include "ops/cost.h"
 
 namespace precis::bench {
 namespace {
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Device memory of one case, filled with random bits.
 class DeviceData {
@@ -99,7 +96,7 @@ class Bench {
  public:
   Bench(Backend& backend, std::string device) : backend_(backend), device_(std::move(device)) {
     flag_ = backend_.allocate(1);
-    bytes_per_s_ = copy_rate();
+    bytes_per_s_ = copy_bytes_per_s(backend_);
   }
 
   // `flop` and `peak` 0 where bytes alone bound the operation.
@@ -108,10 +105,10 @@ class Bench {
     double best = 1e30;
     int n = 2;
     for (int round = 0; round < 6; ++round) {
-      const double start = now_s();
+      const Clock::time_point start = Clock::now();
       for (int i = 0; i < n; ++i) run();
       wait();
-      const double each = (now_s() - start) / n;
+      const double each = seconds_since(start) / n;
       if (round > 0) best = std::min(best, each);
       n = std::clamp(static_cast<int>(0.03 / each), 2, 500);
     }
@@ -134,20 +131,6 @@ class Bench {
   void wait() {
     std::byte value;
     backend_.copy_out({&value, 1}, flag_.data());
-  }
-  double copy_rate() {
-    constexpr std::int64_t kBytes = std::int64_t{1} << 30;
-    const Buffer from = backend_.allocate(kBytes);
-    const Buffer to = backend_.allocate(kBytes);
-    double best = 1e30;
-    for (int i = 0; i < 10; ++i) {
-      cudaDeviceSynchronize();
-      const double start = now_s();
-      cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, nullptr);
-      cudaDeviceSynchronize();
-      best = std::min(best, now_s() - start);
-    }
-    return 2 * kBytes / best;
   }
 
   Backend& backend_;

@@ -4,13 +4,11 @@
 // routed experts than the released model, as 256 would not fit; a token reads as many bytes of them.
 // The floor is the planner's bound of one step with the bandwidth that a device copy reaches here.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -18,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "bench/device_copy.h"
 #include "commit.h"
 #include "engine/engine_impl.h"
 #include "engine/model_source.h"
@@ -36,21 +35,6 @@ struct Flags {
   int n_steps = 40;
   bool direct = false;
 };
-
-double copy_bytes_per_s(Backend& backend) {
-  constexpr std::int64_t kBytes = std::int64_t{1} << 30;
-  const Buffer from = backend.allocate(kBytes);
-  const Buffer to = backend.allocate(kBytes);
-  double best = 1e30;
-  for (int i = 0; i < 10; ++i) {
-    cudaDeviceSynchronize();
-    const Clock::time_point start = Clock::now();
-    cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, nullptr);
-    cudaDeviceSynchronize();
-    best = std::min(best, seconds_since(start));
-  }
-  return 2 * kBytes / best;
-}
 
 // The planner's bound of one step of one sequence.
 Result<double> floor_s(std::int64_t context, double bytes_per_s) {
