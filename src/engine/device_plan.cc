@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/integers.h"
 #include "kv/kv_cache.h"
 #include "model/model.h"
 #include "model/scratch.h"
@@ -25,14 +26,6 @@ std::string gib(std::int64_t n_bytes) {
   return fmt::format("{:.1f}", static_cast<double>(n_bytes) / (1 << 30));
 }
 
-std::int64_t round_up(std::int64_t n_bytes) {
-  return (n_bytes + kGranuleBytes - 1) / kGranuleBytes * kGranuleBytes;
-}
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-
 void add_weights(const ModelConfig& config, const TensorSource& source, DevicePlan& plan) {
   ModelConfig run = config;
   run.drafter = {};  // its stages are not loaded
@@ -44,7 +37,7 @@ void add_weights(const ModelConfig& config, const TensorSource& source, DevicePl
       auto n_bytes = static_cast<std::int64_t>(info->n_bytes);
       // Vectors become f32.
       if (spec.form == TensorForm::kVector && info->dtype == DType::kBf16) n_bytes *= 2;
-      n_bytes = round_up(n_bytes);
+      n_bytes = round_up(n_bytes, kGranuleBytes);
       plan.weights += n_bytes;
       if (spec.group == TensorGroup::kRoutedExperts) routed += n_bytes;
     }

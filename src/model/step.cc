@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace precis {
 namespace {
@@ -49,7 +50,7 @@ std::int64_t StepTables::place(std::span<const std::int64_t> lengths) {
   const auto take = [&](std::int64_t n_bytes) {
     constexpr std::int64_t kAlignment = 16;
     const std::int64_t begin = end;
-    end += (n_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    end += round_up(n_bytes, kAlignment);
     return begin;
   };
   std::int64_t n_tokens = 0;
@@ -63,7 +64,7 @@ std::int64_t StepTables::place(std::span<const std::int64_t> lengths) {
     tables.first_block.clear();
     for (const std::int64_t n : lengths) {
       tables.first_block.push_back(n_blocks);
-      n_blocks += max_blocks(n, tables.ratio);
+      n_blocks += ceil_div(n, tables.ratio);
     }
     tables.angles_at = take(4 * n_blocks * rope_dim_);
     tables.visible_at = take(4 * n_tokens);

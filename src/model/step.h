@@ -102,9 +102,6 @@ class StepTables {
   std::size_t index_of(const Slice& slice) const {
     return static_cast<std::size_t>(&slice - slices_.data());
   }
-  static std::int64_t max_blocks(std::int64_t n_tokens, int ratio) {
-    return (n_tokens + ratio - 1) / ratio;
-  }
   const RatioTables& tables_of(int ratio) const;
   std::int64_t max_visible(const Slice& slice, int ratio) const;
   std::int64_t place(std::span<const std::int64_t> lengths);

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/integers.h"
 #include "base/rng.h"
 #include "model/tensor_table.h"
 #include "tensor/bf16.h"
@@ -124,10 +125,6 @@ Values code_values(DType dtype, const Distribution& d) {
     return dtype == DType::kBf16 ? bf16(value).bits : std::bit_cast<std::uint32_t>(value);
   });
   return values;
-}
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
 }
 
 }  // namespace

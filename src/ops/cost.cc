@@ -4,13 +4,15 @@
 #include <cmath>
 #include <vector>
 
+#include "base/integers.h"
+
 namespace precis {
 namespace {
 
 constexpr double kWord = 4;  // bytes of an f32 or i32 element between operations
 
-double ceil_div(std::int64_t n, std::int64_t by) {
-  return static_cast<double>((n + by - 1) / by);
+double n_blocks(std::int64_t n, std::int64_t block) {
+  return static_cast<double>(ceil_div(n, block));
 }
 
 template <typename T>
@@ -150,8 +152,8 @@ double stored_bytes(WeightFormat format, std::int64_t n_out, std::int64_t n_in) 
   switch (format) {
     case WeightFormat::kF32: return 4 * n;
     case WeightFormat::kBf16: return 2 * n;
-    case WeightFormat::kFp8Block: return n + ceil_div(n_out, 128) * ceil_div(n_in, 128);
-    case WeightFormat::kFp4Group: return n / 2 + static_cast<double>(n_out) * ceil_div(n_in, 32);
+    case WeightFormat::kFp8Block: return n + n_blocks(n_out, 128) * n_blocks(n_in, 128);
+    case WeightFormat::kFp4Group: return n / 2 + static_cast<double>(n_out) * n_blocks(n_in, 32);
   }
   return 0;
 }
