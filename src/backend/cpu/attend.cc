@@ -19,6 +19,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "backend/cpu/packed_attend.h"
 #include "backend/cpu/row_math.h"
 #include "backend/cpu/row_tile.h"
 #include "base/integers.h"
@@ -33,7 +34,7 @@ constexpr int kHeadBlock = 4;
 constexpr int kScoreVecs = 2;
 // Vectors of channels that 4 heads add at once: 16 sums of 32 registers, or 8 of 16.
 constexpr int kValueVecs = kStep == 16 ? 4 : 2;
-constexpr std::int64_t kSumBlock = 128;  // a score's terms are summed in blocks of this many
+constexpr int kSumBlock = 128;  // a score's terms are summed in blocks of this many
 
 // What lives from one pass of a task to the next.
 struct AttendSums {
@@ -88,11 +89,10 @@ void for_window_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
   const std::int64_t begin = a.window.first_visible(a.window.step_begin + task.first_token);
   const std::int64_t end = a.window.step_begin + task.first_token + task.n_tokens;
   if (a.window.window == 0) return;
-  RowAddress rows[kKvTileRows];
   for (std::int64_t p = begin; p < end; p += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - p));
-    for (int r = 0; r < n; ++r) rows[r] = locate_row(a.window.pool, a.window.slot(p + r));
-    load_tile<kPass>(rows, n, tile);
+    for (int r = 0; r < n; ++r) tile.addresses[r] = locate_row(a.window.pool, a.window.slot(p + r));
+    load_tile<kPass>(n, tile);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t position = a.window.step_begin + task.first_token + i;
       const std::int64_t first = a.window.first_visible(position);
@@ -110,15 +110,10 @@ void for_first_tiles(const AttendArgs& a, const AttendTask& task, const RowTile&
                      std::int64_t begin, std::int64_t end, const Use& use) {
   const auto n_first = a.selection.n_first.subspan(task.first_token, task.n_tokens);
   end = std::min<std::int64_t>(end, *std::max_element(n_first.begin(), n_first.end()));
-  RowAddress rows[kKvTileRows];
   for (std::int64_t row = begin; row < end; row += kKvTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKvTileRows, end - row));
-    const std::int64_t next = std::min(row + kKvTileRows, end);
-    for (std::int64_t r = next; r < std::min(next + kKvTileRows, end); ++r) {
-      prefetch_row(a.compressed, r);
-    }
-    for (int r = 0; r < n; ++r) rows[r] = locate_row(a.compressed, row + r);
-    load_tile<kPass>(rows, n, tile);
+    for (int r = 0; r < n; ++r) tile.addresses[r] = locate_row(a.compressed, row + r);
+    load_tile<kPass>(n, tile);
     for (int i = 0; i < task.n_tokens; ++i) {
       const std::int64_t n_token = std::min<std::int64_t>(n, n_first[i] - row);
       if (n_token <= 0) continue;
@@ -134,17 +129,16 @@ void for_listed_tiles(const AttendArgs& a, const AttendTask& task, const RowTile
     const std::int64_t t = task.first_token + i;
     std::int64_t offset = n_window_rows(a, t);
     int n = 0;
-    RowAddress rows[kKvTileRows];
     const auto flush = [&] {
       if (n == 0) return;
-      load_tile<kPass>(rows, n, tile);
+      load_tile<kPass>(n, tile);
       use(TokenRows{i, 0, n, offset});
       offset += n;
       n = 0;
     };
     for (const std::int32_t row : a.selection.listed.row_span(t)) {
       if (row < 0) continue;
-      rows[n++] = locate_row(a.compressed, row);
+      tile.addresses[n++] = locate_row(a.compressed, row);
       if (n == kKvTileRows) flush();
     }
     flush();
@@ -201,9 +195,16 @@ void score_token(const AttendArgs& a, const AttendTask& task, const AttendSums& 
     const float* columns = tile.columns + tile.key.begin * kKvTileRows + r;
     int h = 0;
     for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
-      score_rows<kHeadBlock>(a.q.at(task.first_token + rows.token, task.first_head + h), width,
-                             width, columns, a.scale,
-                             sums.head_scores(rows.token, h) + rows.offset + r, sums.score_stride);
+      const float* q = a.q.at(task.first_token + rows.token, task.first_head + h);
+      float* scores = sums.head_scores(rows.token, h) + rows.offset + r;
+#if HWY_TARGET == HWY_AVX3_DL
+      if (tile.is_packed) {
+        score_packed_rows(tile.format, tile.addresses + r, q, width, kSumBlock, a.scale,
+                          sums.score_stride, scores);
+        continue;
+      }
+#endif
+      score_rows<kHeadBlock>(q, width, width, columns, a.scale, scores, sums.score_stride);
     }
     for (; h < task.n_heads; ++h) {
       score_rows<1>(a.q.at(task.first_token + rows.token, task.first_head + h), width, width,
@@ -264,6 +265,14 @@ void add_token(const AttendTask& task, const AttendSums& sums, const RowTile& ti
   const int n = rows.end - rows.begin;
   int h = 0;
   for (; h + kHeadBlock <= task.n_heads; h += kHeadBlock) {
+#if HWY_TARGET == HWY_AVX3_DL
+    if (tile.is_packed) {
+      add_packed_rows(tile.format, tile.addresses + rows.begin, n, tile.value,
+                      sums.head_scores(rows.token, h) + first, sums.score_stride, sums.value_width,
+                      sums.head_sums(rows.token, h) + first_channel);
+      continue;
+    }
+#endif
     add_channels<kHeadBlock>(sums.head_scores(rows.token, h) + first, sums.score_stride, values,
                              tile.width, n, width, sums.value_width,
                              sums.head_sums(rows.token, h) + first_channel);
@@ -272,6 +281,20 @@ void add_token(const AttendTask& task, const AttendSums& sums, const RowTile& ti
     add_channels<1>(sums.head_scores(rows.token, h) + first, sums.score_stride, values, tile.width,
                     n, width, sums.value_width, sums.head_sums(rows.token, h) + first_channel);
   }
+}
+
+// One token's rows are decoded for it alone.
+bool reads_packed(const AttendArgs& a, const AttendTask& task) {
+#if HWY_TARGET == HWY_AVX3_DL
+  const Channels key = a.key_channels();
+  const Channels value = a.value_channels();
+  return task.n_tokens == 1 && task.n_heads == kHeadBlock && is_packed_format(a.format) &&
+         key.count == a.format.width() && value.begin % kStep == 0 && value.count % kStep == 0;
+#else
+  static_cast<void>(a);
+  static_cast<void>(task);
+  return false;
+#endif
 }
 
 HWY_INLINE float exp_one(float x) {
@@ -367,7 +390,7 @@ AttendBytes attend_bytes(const AttendArgs& a, const AttendTask& task) {
   Slices for_sums(nullptr);
   const AttendSums sums(for_sums, a, task);
   Slices for_tile(nullptr);
-  const RowTile tile(for_tile, a);
+  const RowTile tile(for_tile, a, false);
   return {.sums = for_sums.n_bytes(), .tile = for_tile.n_bytes()};
 }
 
@@ -378,7 +401,7 @@ void attend_scores(const AttendArgs& a, const AttendTask& task, const AttendMemo
   Slices sum_slices(memory.sums);
   const AttendSums sums(sum_slices, a, task);
   Slices tile_slices(memory.tile);
-  const RowTile tile(tile_slices, a);
+  const RowTile tile(tile_slices, a, reads_packed(a, task));
   for_tiles<Pass::kScores>(a, task, tile, begin, end,
                            [&](const TokenRows& rows) { score_token(a, task, sums, tile, rows); });
 }
@@ -395,7 +418,7 @@ void attend_values(const AttendArgs& a, const AttendTask& task, const AttendMemo
   Slices sum_slices(memory.sums);
   const AttendSums sums(sum_slices, a, task);
   Slices tile_slices(memory.tile);
-  RowTile tile(tile_slices, a);
+  RowTile tile(tile_slices, a, reads_packed(a, task));
   tile.value = {tile.value.begin + first_channel, n_channels};
   for_tiles<Pass::kValues>(a, task, tile, 0, task.max_rows, [&](const TokenRows& rows) {
     add_token(task, sums, tile, first_channel, rows);

@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "backend/cpu/simd.h"
@@ -269,24 +268,6 @@ HWY_INLINE bool load_index_tile(const RowPool& pool, std::int64_t begin, int n,
     r += run;
   }
   return all_plain;
-}
-
-// Asks for the cache lines of rows begin … begin + n − 1 of a tile that will be loaded next.
-HWY_INLINE void prefetch_index_rows(const RowPool& pool, std::int64_t begin, int n) {
-  constexpr std::int64_t kLineBytes = 64;
-  for (int r = 0; r < n;) {
-    const std::int64_t in_page = (begin + r) % pool.rows_per_page;
-    const int run = static_cast<int>(std::min<std::int64_t>(n - r, pool.rows_per_page - in_page));
-    const std::byte* data = pool.data(begin + r);
-    for (std::int64_t at = 0; at < run * pool.data_bytes; at += kLineBytes) {
-      hwy::Prefetch(data + at);
-    }
-    const std::byte* scales = pool.scales(begin + r);
-    for (std::int64_t at = 0; at < run * pool.scale_bytes; at += kLineBytes) {
-      hwy::Prefetch(scales + at);
-    }
-    r += run;
-  }
 }
 
 // Sums of byte products, one i32 lane per key row.

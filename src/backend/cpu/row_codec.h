@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "backend/cpu/e4m3_lanes.h"
 #include "backend/cpu/simd.h"
 #include "base/integers.h"
 #include "tensor/bf16.h"
@@ -45,39 +45,6 @@ HWY_INLINE RowAddress locate_row(const RowPool& pool, std::int64_t row) {
           begin + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes};
 }
 
-// Asks for the cache lines of a row that will be decoded soon: the processor's own prefetching stops
-// at every 4 KiB.
-HWY_INLINE void prefetch_row(const RowPool& pool, std::int64_t row) {
-  constexpr std::int64_t kLineBytes = 64;
-  const RowAddress address = locate_row(pool, row);
-  for (std::int64_t at = 0; at < pool.data_bytes; at += kLineBytes) {
-    hwy::Prefetch(address.data + at);
-  }
-  hwy::Prefetch(address.data + pool.data_bytes - 1);
-  hwy::Prefetch(address.scales);
-}
-
-// e4m3 codes as floats, NaN codes aside: an encoder writes those only under a scale of NaN.  `bits` have
-// sign, exponent and mantissa at the places of an f16 number, which is 2^-8 times as large, subnormals
-// included.
-template <class V16>
-HWY_INLINE VF32 widen_e4m3(V16 bits) {
-  const DF32 d;
-  const hn::Rebind<hwy::float16_t, DF32> d_f16;
-  return hn::Mul(hn::PromoteTo(d, hn::BitCast(d_f16, bits)), hn::Set(d, 256.0f));
-}
-
-// Sign extension and a shift bring the bits to their places.
-HWY_INLINE VF32 decode_e4m3_lanes(const std::uint8_t* codes) {
-  const hn::Rebind<std::int8_t, DF32> d_i8;
-  const hn::Rebind<std::int16_t, DF32> d_i16;
-  const hn::Rebind<std::uint16_t, DF32> d_u16;
-  const auto wide =
-      hn::PromoteTo(d_i16, hn::LoadU(d_i8, reinterpret_cast<const std::int8_t*>(codes)));
-  const auto bits = hn::And(hn::BitCast(d_u16, hn::ShiftLeft<7>(wide)), hn::Set(d_u16, 0xbfff));
-  return widen_e4m3(bits);
-}
-
 // The rotated channels of a row, `n` of them, as floats.
 HWY_INLINE void decode_bf16(const std::byte* values, int n, float* out) {
   const DF32 d;
@@ -108,11 +75,12 @@ HWY_INLINE void decode_e4m3_groups(const std::uint8_t* codes, int n, int group,
   for (int begin = needed_begin / group * group; begin < needed_end; begin += group) {
     const int end = std::min(begin + group, needed_end);
     const float scale = scale_of(begin / group);
-    int c = std::max(begin, needed_begin);
-    for (; c + kStep <= end; c += kStep) {
-      hn::StoreU(hn::Mul(decode_e4m3_lanes(codes + c), hn::Set(d, scale)), d, out + c);
-    }
-    for (; c < end; ++c) out[c] = decode_e4m3(codes[c]) * scale;
+    const int first = std::max(begin, needed_begin);
+    const int n_whole = (end - first) / kStep * kStep;
+    decode_e4m3_run(codes + first, n_whole, [&](int i, VF32 values) HWY_ATTR {
+      hn::StoreU(hn::Mul(values, hn::Set(d, scale)), d, out + first + i);
+    });
+    for (int c = first + n_whole; c < end; ++c) out[c] = decode_e4m3(codes[c]) * scale;
   }
 }
 

@@ -93,27 +93,10 @@ struct ColumnsOut {
   }
 };
 
-// Four channels from `channel` on, each times the rows' scales; as decode_e4m3_lanes() otherwise.
+// Four channels from `channel` on, each times the rows' scales.
 HWY_INLINE void unpack_e4m3(VU32 words, VF32 scales, int channel, const ColumnsOut& out) {
-  const DU32 d_u32;
-  const hn::Repartition<std::uint16_t, DU32> d_u16;
-  const hn::Repartition<std::int16_t, DU32> d_i16;
-  const hn::Rebind<std::uint16_t, DU32> d_half;
-  const auto codes = hn::BitCast(d_u16, words);
-  // A code in the upper byte of 16 bits to f16 bits: its sign doubled, the second one cleared.
-  const auto to_f16 = [&](auto upper) HWY_ATTR {
-    const auto shifted = hn::BitCast(d_u16, hn::ShiftRight<1>(hn::BitCast(d_i16, upper)));
-    return hn::BitCast(d_u32, hn::And(shifted, hn::Set(d_u16, 0xbf80)));
-  };
-  const VU32 even = to_f16(hn::ShiftLeft<8>(codes));
-  const VU32 odd = to_f16(codes);
-  const auto store = [&](int i, VU32 halves) HWY_ATTR {
-    out.store(channel + i, hn::Mul(widen_e4m3(hn::TruncateTo(d_half, halves)), scales));
-  };
-  store(0, even);
-  store(1, odd);
-  store(2, hn::ShiftRight<16>(even));
-  store(3, hn::ShiftRight<16>(odd));
+  decode_e4m3_words(
+      words, [&](int i, VF32 values) HWY_ATTR { out.store(channel + i, hn::Mul(values, scales)); });
 }
 
 // Two channels from `channel` on.

@@ -34,60 +34,65 @@ inline std::int64_t padded_width(std::int64_t width) {
 }
 
 struct RowTile {
-  RowTile(Slices& slices, const AttendArgs& a)
+  RowTile(Slices& slices, const AttendArgs& a, bool reads_packed)
       : format(a.format),
+        is_packed(reads_packed),
         key(a.key_channels()),
         value(a.value_channels()),
         width(padded_width(format.width())),
+        addresses(slices.take<RowAddress>(kKvTileRows)),
         // Values are added in whole vectors from where they begin, which may pass the last row.
         rows(slices.take<float>(kKvTileRows * width + kChannelPad)),
         columns(slices.take<float>(kKvTileRows * width)) {}
 
   KvRowFormat format;
+  bool is_packed;  // the addresses are all that is used
   Channels key;
   Channels value;
-  std::int64_t width;  // a multiple of kChannelPad; channels beyond the format's are zero
-  float* rows;         // [kKvTileRows][width]
-  float* columns;      // [width][kKvTileRows]
+  std::int64_t width;     // a multiple of kChannelPad; channels beyond the format's are zero
+  RowAddress* addresses;  // [kKvTileRows]
+  float* rows;            // [kKvTileRows][width]
+  float* columns;         // [width][kKvTileRows]
 };
 
 enum class Pass : std::uint8_t { kScores, kValues };
 
 // The channels that the values are added from, row by row.
-HWY_INLINE void load_value_rows(const RowAddress* rows, int n, const RowTile& tile) {
+HWY_INLINE void load_value_rows(int n, const RowTile& tile) {
   for (int r = 0; r < n; ++r) {
     float* out = tile.rows + r * tile.width;
-    decode_kv_row(tile.format, rows[r], tile.value, out);
+    decode_kv_row(tile.format, tile.addresses[r], tile.value, out);
     std::fill(out + tile.format.width(), out + tile.width, 0.0f);
   }
 }
 
 // The keys of the first n rows, transposed; n is rounded up to whole vectors of rows, of which those
 // beyond may be any value.
-HWY_INLINE void load_key_columns(const RowAddress* rows, int n, const RowTile& tile) {
+HWY_INLINE void load_key_columns(int n, const RowTile& tile) {
 #if HWY_TARGET == HWY_SCALAR
   for (int r = 0; r < n; ++r) {
-    decode_kv_row(tile.format, rows[r], tile.key, tile.rows);
+    decode_kv_row(tile.format, tile.addresses[r], tile.key, tile.rows);
     for (int c = tile.key.begin; c < tile.key.end(); ++c) {
       tile.columns[c * kKvTileRows + r] = tile.rows[c];
     }
   }
 #else
-  constexpr int kRows = static_cast<int>(kLanes);
-  RowAddress block[kLanes];
-  for (int r = 0; r < n; r += kRows) {
-    for (int i = 0; i < kRows; ++i) block[i] = rows[std::min(r + i, n - 1)];
-    decode_kv_columns(tile.format, block, tile.key, kKvTileRows, tile.columns + r);
+  for (int r = 0; r < n; r += static_cast<int>(kLanes)) {
+    decode_kv_columns(tile.format, tile.addresses + r, tile.key, kKvTileRows, tile.columns + r);
   }
 #endif
 }
 
+// The first n addresses are those of the tile's rows.
 template <Pass kPass>
-HWY_INLINE void load_tile(const RowAddress* rows, int n, const RowTile& tile) {
+HWY_INLINE void load_tile(int n, const RowTile& tile) {
+  // Whole vectors of rows are read.
+  std::fill(tile.addresses + n, tile.addresses + kKvTileRows, tile.addresses[n - 1]);
+  if (tile.is_packed) return;
   if (kPass == Pass::kScores) {
-    load_key_columns(rows, n, tile);
+    load_key_columns(n, tile);
   } else {
-    load_value_rows(rows, n, tile);
+    load_value_rows(n, tile);
   }
 }
 

@@ -191,11 +191,6 @@ void select_rows(const SelectArgs& a, const QueryTile& query_tile, bool plain_qu
                  std::int64_t begin, std::int64_t end, const IndexTile& tile, TopRows* best) {
   for (std::int64_t row = begin; row < end; row += kIndexTileRows) {
     const int n = static_cast<int>(std::min<std::int64_t>(kIndexTileRows, end - row));
-    const std::int64_t next = row + kIndexTileRows;
-    if (next < end) {
-      prefetch_index_rows(a.keys, next,
-                          static_cast<int>(std::min<std::int64_t>(kIndexTileRows, end - next)));
-    }
     const bool plain_keys = load_index_tile(a.keys, row, n, tile);
     if (plain_keys && plain_queries) {
       score_tile<ScaleProduct::kExponent>(a, tile, row, n, query_tile, best);
