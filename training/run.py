@@ -1,6 +1,7 @@
-"""Trains: one command, one GPU, no network.
+"""Trains: one command, no network, one GPU or several.
 
     python -m training.run archive.tar.xz OUT
+    torchrun --nproc-per-node 2 -m training.run archive.tar.xz OUT
 
 goes on where OUT's last state ends, stops after --minutes if asked, and writes the released
 checkpoint to OUT/model when the recipe is done.  Without a GPU it runs in f32 on the CPU, which is
@@ -25,6 +26,7 @@ from training.model.config import ModelConfig, load_config
 from training.model.initial import initialise
 from training.model.network import Network
 from training.train.loop import Run, RunOptions
+from training.train.parallel import join
 from training.train.recipe import load_recipe
 from training.train.state import load_weights
 
@@ -74,7 +76,11 @@ def started_network(
 
 def train(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
+    processes = join()
     recipe, config = load_recipe(args.recipe), load_config(args.shape / "config.json")
+    if processes.is_first:
+        unpacked(args.data, args.out)
+    processes.wait()
     data = unpacked(args.data, args.out)
     batches = Batches(recipe, data)
     batches[0]  # names what is missing before anything is compiled
@@ -83,10 +89,13 @@ def train(args: argparse.Namespace) -> None:
     network = started_network(config, counts, recipe.seed, device)
     if args.weights:
         load_weights(args.weights, network)
-    options = RunOptions(args.out, args.workers, args.steps, args.minutes)
+    n_workers = max(1, args.workers // processes.count)
+    options = RunOptions(args.out, n_workers, args.steps, args.minutes, processes=processes)
     run = Run(network, recipe, batches, options)
     print(f"{device}: step {run.first_step} of {recipe.total_steps}", flush=True)
     step = run.train()
+    if not processes.is_first:
+        return
     if step < recipe.total_steps:
         print(f"stopped at step {step} of {recipe.total_steps}; the same command goes on")
         return

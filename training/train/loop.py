@@ -15,10 +15,12 @@ from training.model.rounding import Numerics
 from training.train.log import Log
 from training.train.losses import Losses, losses_of
 from training.train.optimiser import Optimiser
+from training.train.parallel import Processes
 from training.train.recipe import Recipe, Stage
 from training.train.state import resume, save_state
 
 MEASURE_EVERY = 5  # answers are counted in every fifth step: the count waits for the GPU
+LOOK_AT_CLOCK_EVERY = 5  # the processes have to agree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class RunOptions:
     until_step: int | None = None
     minutes: float = math.inf
     log_every: int = 25
+    processes: Processes = dataclasses.field(default_factory=Processes)
 
 
 class Run:
@@ -45,15 +48,20 @@ class Run:
     def train(self) -> int:
         """Returns the step that comes next; recipe.total_steps when all is done."""
         started = saved = time.monotonic()
-        log = Log(self.options.directory, self.first_step)
+        processes = self.options.processes
+        log = Log(self.options.directory, self.first_step) if processes.is_first else None
         end = min(self.recipe.total_steps, self.options.until_step or self.recipe.total_steps)
         step = self.first_step
         for batch in batches_from(self.batches, step, end, self.options.n_workers):
-            losses, norm = self.update(step, batch)
-            self.record(log, step, batch, losses, norm)
+            own = processes.share(batch)
+            losses, norm = self.update(step, own)
+            if log:
+                self.record(log, step, own, losses, norm)
             step += 1
+            if step % LOOK_AT_CLOCK_EVERY:
+                continue
             now = time.monotonic()
-            out_of_time = now - started > 60 * self.options.minutes
+            out_of_time = processes.agree(now - started > 60 * self.options.minutes)
             if out_of_time or now - saved > 60 * self.recipe.save_minutes:
                 self.save(step)
                 saved = now
@@ -63,6 +71,8 @@ class Run:
         return step
 
     def save(self, step: int) -> None:
+        if not self.options.processes.is_first:
+            return
         save_state(self.options.directory, self.network, self.optimiser, self.recipe, step)
 
     def numerics(self, stage: Stage) -> Numerics:
@@ -79,6 +89,8 @@ class Run:
             mtp_weight=self.recipe.mtp_weight if stage.mtp else 0.0,
         )
         losses.total.backward()
+        gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
+        self.options.processes.average([*gradients, *losses.loads])
         self._require_finite(step, losses)
         rate = self.recipe.rate(step)
         norm = self.optimiser.step(rate)
@@ -114,7 +126,7 @@ class Run:
         )
 
     def record(self, log: Log, step: int, batch: Batch, losses: Losses, norm: Tensor) -> None:
-        log.count(batch.positions.numel())
+        log.count(batch.positions.numel() * self.options.processes.count)
         if step % MEASURE_EVERY == 0:
             log.add_answers(batch.spans, losses.correct.tolist())
         if step % self.options.log_every and step > 3:
