@@ -242,9 +242,8 @@ void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t 
   bench.report(
       "select",
       fmt::format("sequences={} T={} keys={} heads=64 K={}", n_sequences, t, kKeys, kSelected),
-      n * kKeys * format.row_bytes(), n * 2.0 * static_cast<double>(t) * kHeads * 128 * kKeys, [&] {
-        for (const SelectArgs& args : calls) backend.select(args);
-      });
+      n * kKeys * format.row_bytes(), n * 2.0 * static_cast<double>(t) * kHeads * 128 * kKeys,
+      [&] { backend.select_all(calls); });
 }
 
 // One attention of t tokens for each of `n_sequences`, which share nothing.

@@ -104,13 +104,12 @@ void compress(const AttentionContext& c, const Slice& s, const CompressorTensors
   c.backend.compress(args);
 }
 
-// The indexer: which compressed rows each token of the slice reads.
-SelectArgs select_rows(const AttentionContext& c, const Slice& s, const Projections& p) {
+// The indexer's question: which compressed rows each token of the slice reads.
+SelectArgs select_args(const AttentionContext& c, const Slice& s, const Projections& p) {
   const ModelConfig& m = c.config;
   const IndexRowFormat format = m.index_format();
-  const RowPool queries{c.scratch.index_q_table.as<std::byte*>(),
-                        static_cast<int>(s.n_tokens) * m.index_heads, format.data_bytes(),
-                        format.scale_bytes()};
+  const RowPool queries{c.scratch.index_q_table.as<std::byte*>() + s.begin, m.index_heads,
+                        format.data_bytes(), format.scale_bytes()};
   c.backend.index_query({heads(p.index_q, m.index_heads).slice(s.begin, s.n_tokens),
                          c.tables.token_rope(s, c.layer), format, queries, c.rounding});
   SelectArgs args;
@@ -125,7 +124,6 @@ SelectArgs select_rows(const AttentionContext& c, const Slice& s, const Projecti
       Mat<std::int32_t>(c.scratch.selected.as<std::int32_t>(), c.tables.n_tokens(), m.index_topk)
           .slice_rows(s.begin, s.n_tokens);
   args.rounding = c.rounding;
-  c.backend.select(args);
   return args;
 }
 
@@ -157,10 +155,10 @@ AttendArgs attend_args(const AttentionContext& c, const Slice& s, const Projecti
   return args;
 }
 
-// Stores the slice's rows, before its tokens read: a block that ends at a token is visible to it.
-// Returns what the tokens read; `scoring` is left to those of a sparse layer.
-RowSelection store_and_select(const AttentionContext& c, const Slice& s, const Projections& p,
-                              SelectArgs& scoring) {
+// Stores the slice's rows, before its tokens read: a block that ends at a token is visible to it.  Adds
+// what its tokens ask the indexer to `scoring`.
+RowSelection store_rows(const AttentionContext& c, const Slice& s, const Projections& p,
+                        std::vector<SelectArgs>& scoring) {
   const RopeTable rope = c.tables.token_rope(s, c.layer);
   c.backend.query({heads(p.q, c.config.n_heads).slice(s.begin, s.n_tokens), rope, c.config.norm_eps,
                    c.rounding});
@@ -169,8 +167,8 @@ RowSelection store_and_select(const AttentionContext& c, const Slice& s, const P
   RowSelection selection;
   if (c.layer.kind == LayerKind::kSparse) {
     compress(c, s, c.w.indexer_compressor, CompressedKind::kIndexRow, p.index_kv, p.index_score);
-    scoring = select_rows(c, s, p);
-    selection.listed = scoring.out;
+    scoring.push_back(select_args(c, s, p));
+    selection.listed = scoring.back().out;
   }
   if (c.layer.kind == LayerKind::kHeavy) {
     selection.n_first = c.tables.n_visible(s, c.layer);
@@ -182,19 +180,18 @@ RowSelection store_and_select(const AttentionContext& c, const Slice& s, const P
   return selection;
 }
 
-// Some slices, all of which attend at once.  An observer sees the last one's scores.
+// Some slices, all of which select and attend at once.  An observer sees the last one's scores.
 void attend_slices(const AttentionContext& c, std::span<const Slice> slices, const Projections& p) {
   std::vector<AttendArgs> all;
   all.reserve(slices.size());
-  SelectArgs scoring;
-  for (const Slice& s : slices) {
-    all.push_back(attend_args(c, s, p, store_and_select(c, s, p, scoring)));
-  }
+  std::vector<SelectArgs> scoring;
+  for (const Slice& s : slices) all.push_back(attend_args(c, s, p, store_rows(c, s, p, scoring)));
+  if (!scoring.empty()) c.backend.select_all(scoring);
   c.backend.attend_all(all);
   const AttendArgs& last = all.back();
   if (c.observer.on_selection && !last.selection.listed.empty()) {
     const auto idx = static_cast<std::size_t>(&slices.back() - c.tables.slices().data());
-    c.observer.on_selection({c.kv_layer, idx, last.selection.listed, last.mass, &scoring});
+    c.observer.on_selection({c.kv_layer, idx, last.selection.listed, last.mass, &scoring.back()});
   }
   for (const Slice& s : slices) c.backend.commit_window({window_rows(c, s), s.n_tokens});
 }

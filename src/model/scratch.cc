@@ -1,6 +1,7 @@
 #include "model/scratch.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace precis {
 
@@ -9,8 +10,12 @@ Scratch::Scratch(const ModelConfig& config, Backend& backend, std::int64_t max_t
           config, [&](std::int64_t n) { return backend.allocate(static_cast<std::size_t>(n)); },
           max_tokens) {
   if (index_q_table.data() == nullptr) return;
-  std::byte* const page = index_q_rows.data();
-  backend.copy_in(index_q_table.data(), std::as_bytes(std::span(&page, 1)));
+  const std::int64_t page_bytes = config.index_heads * config.index_format().row_bytes();
+  std::vector<std::byte*> pages;
+  for (std::int64_t t = 0; t < max_tokens; ++t) {
+    pages.push_back(index_q_rows.data() + t * page_bytes);
+  }
+  backend.copy_in(index_q_table.data(), std::as_bytes(std::span(pages)));
 }
 
 std::int64_t Scratch::n_bytes_for(const ModelConfig& config, std::int64_t max_tokens) {
@@ -51,7 +56,7 @@ Scratch::Scratch(const ModelConfig& c, const Allocate& allocate, std::int64_t ma
     index_score = words(t * 2 * c.index_dim);
     index_q = words(t * c.index_heads * c.index_dim);
     index_q_rows = bytes(t * c.index_heads * c.index_format().row_bytes());
-    index_q_table = bytes(sizeof(std::byte*));
+    index_q_table = bytes(t * static_cast<std::int64_t>(sizeof(std::byte*)));
     index_weight = words(t * c.index_heads);
     selected = words(t * c.index_topk);
     mass = words(t * c.index_topk);

@@ -44,7 +44,7 @@ class Scratch {
   Buffer index_score;     // [T, 2·Di]
   Buffer index_q;         // [T, Hi·Di]
   Buffer index_q_rows;    // packed FP4 rows [T·Hi]
-  Buffer index_q_table;   // its page table, one entry
+  Buffer index_q_table;   // [T] its page table: a token's rows are a page
   Buffer index_weight;    // [T, Hi]
   Buffer selected;        // i32 [T, K]
   Buffer mass;            // [T, K]

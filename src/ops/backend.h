@@ -130,6 +130,11 @@ class Backend {
   }
   void compress(const CompressArgs& a) { check(a), count("compress", a), do_compress(a); }
   void select(const SelectArgs& a) { check_readable(a), count("select", a), do_select(a); }
+  /// Calls that need not see each other's results, such as those of several sequences.
+  void select_all(std::span<const SelectArgs> all) {
+    for (const SelectArgs& a : all) check_readable(a), count("select", a);
+    do_select_all(all);
+  }
   void attend(const AttendArgs& a) { check_readable(a), count("attend", a), do_attend(a); }
   /// Calls that need not see each other's results, such as those of several sequences.
   void attend_all(std::span<const AttendArgs> all) {
@@ -163,6 +168,9 @@ class Backend {
   virtual void do_index_query(const IndexQueryArgs& a) = 0;
   virtual void do_compress(const CompressArgs& a) = 0;
   virtual void do_select(const SelectArgs& a) = 0;
+  virtual void do_select_all(std::span<const SelectArgs> all) {
+    for (const SelectArgs& a : all) do_select(a);
+  }
   virtual void do_attend(const AttendArgs& a) = 0;
   virtual void do_attend_all(std::span<const AttendArgs> all) {
     for (const AttendArgs& a : all) do_attend(a);

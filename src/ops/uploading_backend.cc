@@ -249,17 +249,22 @@ class UploadingBackend final : public Backend {
       inner_->compress(a);
     });
   }
-  void do_select(const SelectArgs& args) override {
-    run(args, [&](Call& call, SelectArgs& a) {
-      std::int64_t n_keys = 0;
-      for (const std::int32_t n : a.n_visible) n_keys = std::max<std::int64_t>(n_keys, n);
-      a.queries = call.rows(a.queries, a.weights.rows * a.weights.cols, false);
-      a.keys = call.rows(a.keys, n_keys, false);
-      a.weights = call.in(a.weights);
-      a.n_visible = call.in(a.n_visible);
-      a.out = call.out(a.out);
-      inner_->select(a);
-    });
+  static void upload(Call& call, SelectArgs& a) {
+    std::int64_t n_keys = 0;
+    for (const std::int32_t n : a.n_visible) n_keys = std::max<std::int64_t>(n_keys, n);
+    a.queries = call.rows(a.queries, a.weights.rows * a.weights.cols, false);
+    a.keys = call.rows(a.keys, n_keys, false);
+    a.weights = call.in(a.weights);
+    a.n_visible = call.in(a.n_visible);
+    a.out = call.out(a.out);
+  }
+  void do_select(const SelectArgs& args) override { do_select_all({&args, 1}); }
+  void do_select_all(std::span<const SelectArgs> args) override {
+    run(std::vector<SelectArgs>(args.begin(), args.end()),
+        [&](Call& call, std::vector<SelectArgs>& all) {
+          for (SelectArgs& a : all) upload(call, a);
+          inner_->select_all(all);
+        });
   }
   static void upload(Call& call, AttendArgs& a) {
     std::int64_t n_rows = 0;

@@ -172,7 +172,8 @@ class CudaBackend final : public Backend {
   void do_commit_window(const CommitWindowArgs& a) override { cuda::commit_window(begin(), a); }
   void do_index_query(const IndexQueryArgs& a) override { cuda::index_query(begin(), a); }
   void do_compress(const CompressArgs& a) override { cuda::compress(begin(), a); }
-  void do_select(const SelectArgs& a) override { cuda::select(begin(), a); }
+  void do_select(const SelectArgs& a) override { cuda::select(begin(), {&a, 1}); }
+  void do_select_all(std::span<const SelectArgs> all) override { cuda::select(begin(), all); }
   void do_attend(const AttendArgs& a) override { cuda::attend(begin(), {&a, 1}); }
   void do_attend_all(std::span<const AttendArgs> all) override { cuda::attend(begin(), all); }
   void do_route(const RouteArgs& a) override { cuda::route(begin(), a); }

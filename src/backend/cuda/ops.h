@@ -27,7 +27,7 @@ void window_rows(Device& device, const WindowRowsArgs& args);
 void commit_window(Device& device, const CommitWindowArgs& args);
 void index_query(Device& device, const IndexQueryArgs& args);
 void compress(Device& device, const CompressArgs& args);
-void select(Device& device, const SelectArgs& args);
+void select(Device& device, std::span<const SelectArgs> all);
 void attend(Device& device, std::span<const AttendArgs> all);
 void route(Device& device, const RouteArgs& args);
 void experts(Device& device, ExpertTables& tables, const ExpertsArgs& args);

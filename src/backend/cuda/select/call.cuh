@@ -4,6 +4,8 @@
 // it is a signed byte still.
 #pragma once
 
+#include <span>
+
 #include "backend/cuda/device.h"
 #include "backend/cuda/numbers.cuh"
 #include "backend/cuda/select/best_rows.cuh"
@@ -26,14 +28,25 @@ struct SelectCall {
   }
 };
 
+constexpr int kMaxSelectCalls = 32;
+
+/// Calls that one launch runs: one of any number of tokens, or several of one token each.
+template <int kCalls>
+struct SelectStep {
+  SelectCall calls[kCalls];
+};
+
 /// Rows of 128 channels, at most 64 heads, and K as shared memory allows: the released models.
 bool is_wide_select(const Device& device, const SelectArgs& args);
-void launch_wide_select(Device& device, SelectCall call);
+void launch_wide_select(Device& device, const SelectCall& call);
+/// Calls of one token each, all of the same K, that are wide.
+void launch_wide_selects(Device& device, std::span<const SelectCall> calls);
 /// Any number of heads, rows of 1, 2, 4 or 8 groups.
 void launch_general_select(Device& device, const SelectCall& call, int row_groups);
 
-/// Gives `call` the memory in which n_splits blocks of each of n_groups groups of tokens meet.
-void prepare_meeting(Device& device, SelectCall& call, int n_splits, int n_groups);
+/// Gives `calls`, all of the same K, the memory in which n_splits blocks of each of n_groups groups of
+/// their tokens meet.
+void prepare_meeting(Device& device, std::span<SelectCall> calls, int n_splits, int n_groups);
 
 /// Writes the selection of a block's tokens first_token … + n_tokens − 1 from their lists, and from
 /// those of the blocks that share the tokens.  By the whole block, after a barrier; `histogram` and

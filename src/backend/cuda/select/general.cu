@@ -272,7 +272,7 @@ void launch(Device& device, SelectCall call) {
   const int n_groups = (n_tokens + layout.block_tokens - 1) / layout.block_tokens;
   const int n_splits = std::max(1, resident * device.n_multiprocessors / n_groups);
   call.meeting.n_found_max = n_found_max;
-  if (n_splits > 1) prepare_meeting(device, call, n_splits, n_groups);
+  if (n_splits > 1) prepare_meeting(device, {&call, 1}, n_splits, n_groups);
   select_general<kGroups>
       <<<dim3(n_splits, n_groups), kThreads, n_bytes, device.stream>>>(call, layout);
   PRECIS_CUDA_LAUNCHED();

@@ -409,10 +409,9 @@ __device__ Entry entry_of(float score, std::int32_t row, std::int32_t visible, R
   return row < visible ? make_entry(round_as(score, rounding), row) : 0;
 }
 
-// Adds what is above the threshold; returns whether a tile more might not fit.
+// Adds what is above the threshold.
 template <int kTokens>
-__device__ bool add_entries(const BestRows& list, const Entry (&entries)[2], int limit) {
-  int last = -1;
+__device__ void add_entries(const BestRows& list, const Entry (&entries)[2]) {
   if constexpr (kTokens == 1) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     // Lane 3 of a row has both scores, and lane 2 takes over one.
@@ -424,27 +423,24 @@ __device__ bool add_entries(const BestRows& list, const Entry (&entries)[2], int
     if (lane == 0 && added != 0) at = atomicAdd(list.count, __popc(added));
     at = __shfl_sync(0xffffffff, at, 0);
     if (is_added) list.entries[at + __popc(added & ((1u << lane) - 1))] = entry;
-    last = at + __popc(added);
   } else {
     const Entry threshold = *list.threshold;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      if (entries[r] > threshold) {
-        const int at = atomicAdd(list.count, 1);
-        list.entries[at] = entries[r];
-        last = at + 1;
-      }
+      if (entries[r] > threshold) list.entries[atomicAdd(list.count, 1)] = entries[r];
     }
   }
-  return last > limit;
 }
 
-template <int kTokens, int kWarpgroups, int kBlocks>
+template <int kTokens, int kWarpgroups, int kBlocks, int kCalls>
 __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
-    select_wide(SelectCall c, SharedLayout<kTokens> layout) {
+    select_wide(const __grid_constant__ SelectStep<kCalls> step, SharedLayout<kTokens> layout) {
+  const SelectCall& c = step.calls[kCalls > 1 ? blockIdx.y : 0];
   constexpr int kThreads = kWarpgroups * kWarpgroup;
   constexpr int kColumns = Slots<kTokens>::kColumns;
   constexpr int kRoundKeys = kWarpgroups * kTileKeys;
+  // Looking at the lists holds warpgroups together that had better drift apart.
+  constexpr int kRoundsToLook = kWarpgroups > 1 ? 4 : 1;
   extern __shared__ std::byte unaligned[];
   std::byte* shared = unaligned + bytes_to_atom(unaligned);
   auto& queries = *reinterpret_cast<QueryTile<kTokens>*>(shared);
@@ -452,7 +448,8 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   const auto k = static_cast<int>(c.out.cols);
   // Later tokens see more rows, so they begin first.
-  const std::int64_t first_token = static_cast<std::int64_t>(gridDim.y - 1 - blockIdx.y) * kTokens;
+  const std::int64_t first_token =
+      kCalls > 1 ? 0 : static_cast<std::int64_t>(gridDim.y - 1 - blockIdx.y) * kTokens;
   const auto n_tokens = static_cast<int>(min(std::int64_t{kTokens}, c.weights.rows - first_token));
   const int own_token = Slots<kTokens>::token(lane % kLanesOfRow);
   const std::int32_t visible = own_token < n_tokens ? c.n_visible[first_token + own_token] : 0;
@@ -476,7 +473,7 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
   const bool plain_queries = queries.is_plain != 0;
   int* histogram = reinterpret_cast<int*>(shared + layout.scratch_at());
   const BestRows own_list = layout.list(shared, own_token);
-  const int limit = layout.capacity - kRoundKeys;
+  const int limit = layout.capacity - kRoundsToLook * kRoundKeys;
   const bool can_fill = n_rounds * kRoundKeys > layout.capacity;
 
   // Takes the loaded keys as an operand, loads those of the round after, and locates the ones behind.
@@ -524,8 +521,10 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
     for (int r = 0; r < 2; ++r) {
       entries[r] = entry_of(scores[r], first + lane / 4 + 8 * r, visible, c.rounding);
     }
-    const bool is_full = add_entries<kTokens>(own_list, entries, limit);
-    if (can_fill && __syncthreads_or(is_full)) {
+    add_entries<kTokens>(own_list, entries);
+    // Whoever adds last sees all that was added.
+    if (can_fill && round % kRoundsToLook == kRoundsToLook - 1 &&
+        __syncthreads_or(*static_cast<volatile int*>(own_list.count) > limit)) {
       for (int i = 0; i < n_tokens; ++i) {
         tighten<kThreads>(layout.list(shared, i), k, k + (limit - k) / 4, histogram);
       }
@@ -563,22 +562,27 @@ bool has_room(const SharedLayout<kTokens>& layout, int k) {
   return layout.capacity >= k + k / 4 + 2 * kWarpgroups * kTileKeys;
 }
 
-template <int kTokens, int kWarpgroups, int kBlocks>
-void launch(Device& device, SelectCall call) {
-  const auto kernel = select_wide<kTokens, kWarpgroups, kBlocks>;
-  const auto k = static_cast<int>(call.out.cols);
+template <int kTokens, int kWarpgroups, int kBlocks, int kCalls>
+void launch(Device& device, std::span<const SelectCall> calls) {
+  const auto kernel = select_wide<kTokens, kWarpgroups, kBlocks, kCalls>;
+  const auto k = static_cast<int>(calls.front().out.cols);
   const auto layout = make_layout<kTokens, kWarpgroups, kBlocks>(device, k);
   PRECIS_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.n_bytes()));
   // Blocks that meet have to be on the device together: kBlocks on every multiprocessor.
   PRECIS_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                          cudaSharedmemCarveoutMaxShared));
-  const auto n_groups = static_cast<int>(ceil_div(call.weights.rows, kTokens));
+  const auto n_groups =
+      static_cast<int>(kCalls > 1 ? std::ssize(calls) : ceil_div(calls.front().weights.rows, kTokens));
   const int n_splits = std::max(1, kBlocks * device.n_multiprocessors / n_groups);
-  call.meeting.n_found_max = layout.n_found_max;
-  if (n_splits > 1) prepare_meeting(device, call, n_splits, n_groups);
+  SelectStep<kCalls> step{};
+  std::copy(calls.begin(), calls.end(), step.calls);
+  step.calls[0].meeting.n_found_max = layout.n_found_max;
+  if (n_splits > 1) {
+    prepare_meeting(device, std::span(step.calls).first(calls.size()), n_splits, n_groups);
+  }
   kernel<<<dim3(n_splits, n_groups), kWarpgroups * kWarpgroup, layout.n_bytes(), device.stream>>>(
-      call, layout);
+      step, layout);
   PRECIS_CUDA_LAUNCHED();
 }
 
@@ -590,9 +594,16 @@ bool is_wide_select(const Device& device, const SelectArgs& args) {
          has_room<4, 1>(make_layout<4, 1, 2>(device, k), k);
 }
 
-void launch_wide_select(Device& device, SelectCall call) {
-  if (call.weights.rows == 1) return launch<1, 4, 1>(device, call);
-  launch<4, 1, 2>(device, call);
+void launch_wide_select(Device& device, const SelectCall& call) {
+  launch<4, 1, 2, 1>(device, {&call, 1});
+}
+
+void launch_wide_selects(Device& device, std::span<const SelectCall> calls) {
+  for (; !calls.empty(); calls = calls.subspan(std::min<std::size_t>(calls.size(), kMaxSelectCalls))) {
+    const auto some = calls.first(std::min<std::size_t>(calls.size(), kMaxSelectCalls));
+    some.size() == 1 ? launch<1, 4, 1, 1>(device, some)
+                     : launch<1, 4, 1, kMaxSelectCalls>(device, some);
+  }
 }
 
 }  // namespace precis::cuda
