@@ -1,5 +1,6 @@
 // What a GPU has to share with the CPU bit for bit: the selection, for the shapes of released models.
 #include <algorithm>
+#include <deque>
 #include <memory>
 
 #include <gtest/gtest.h>
@@ -106,6 +107,51 @@ TEST_P(SelectOnGpu, EqualScoresGiveTheFirstRows) {
     Shape shape{64, 128, 512, n_tokens, 40'002, 1, 1};
     shape.is_zero = true;
     compare(shape);
+  }
+}
+
+// More calls than a launch takes, of all lengths, with one of several tokens and others among them.
+TEST_P(SelectOnGpu, SeveralCallsEqualEachAlone) {
+  constexpr int kCalls = 37;
+  constexpr int kHeads = 64;
+  constexpr int kBest = 512;
+  const IndexRowFormat format{128};
+  const Rows keys(30'011, format, 5, 1);
+  for (const int n_calls : {2, 5, kCalls}) {
+    std::deque<Rows> queries;
+    std::vector<std::vector<float>> weights;
+    std::vector<std::vector<std::int32_t>> n_visible;
+    for (int i = 0; i < n_calls; ++i) {
+      const int n_tokens = i == 3 ? 3 : 1;
+      queries.emplace_back(n_tokens * kHeads, format, i % 2 == 0 ? 1 : 5, 10 + i);
+      weights.push_back(uniform(n_tokens * kHeads, 50 + i, -0.5f, 1));
+      n_visible.emplace_back(n_tokens, i == 1 ? 30'011 : i * 811);
+    }
+    const auto run = [&](const TestBackend& backend, bool at_once) {
+      std::vector<std::vector<std::int32_t>> out;
+      for (const auto& visible : n_visible) out.emplace_back(visible.size() * kBest, -7);
+      std::vector<SelectArgs> calls;
+      for (int i = 0; i < n_calls; ++i) {
+        const std::int64_t n_tokens = std::ssize(n_visible[i]);
+        calls.push_back({queries[i].pool.view(), mat(weights[i], n_tokens, kHeads), 0.0110485f,
+                         keys.pool.view(), format, n_visible[i], mat(out[i], n_tokens, kBest),
+                         GetParam()});
+      }
+      if (at_once) {
+        backend->select_all(calls);
+      } else {
+        for (const SelectArgs& call : calls) backend->select(call);
+      }
+      return out;
+    };
+    const auto want = run(cpu_, false);
+    for (const bool at_once : {true, false, true}) {
+      const auto got = run(*cuda_, at_once);
+      for (int i = 0; i < n_calls; ++i) {
+        expect_same_bits(got[i], want[i],
+                         "call " + std::to_string(i) + " of " + std::to_string(n_calls));
+      }
+    }
   }
 }
 

@@ -36,7 +36,7 @@ struct SelectStep {
   SelectCall calls[kCalls];
 };
 
-/// Rows of 128 channels, at most 64 heads, and K as shared memory allows: the released models.
+/// Rows of 128 channels, at most 64 heads, pages of 16 rows or a multiple, and K as shared memory allows: the released models.
 bool is_wide_select(const Device& device, const SelectArgs& args);
 void launch_wide_select(Device& device, const SelectCall& call);
 /// Calls of one token each, all of the same K, that are wide.
@@ -98,10 +98,20 @@ struct ByteTable {
 
 /// Four bytes that need not be aligned.
 __device__ inline std::uint32_t load_word(const std::uint8_t* data) {
+  if (reinterpret_cast<std::uintptr_t>(data) % 4 == 0) {
+    return *reinterpret_cast<const std::uint32_t*>(data);
+  }
   std::uint32_t word = 0;
 #pragma unroll
   for (int b = 0; b < 4; ++b) word |= static_cast<std::uint32_t>(data[b]) << (8 * b);
   return word;
+}
+/// Sixteen.
+__device__ inline uint4 load_words(const std::uint8_t* data) {
+  if (reinterpret_cast<std::uintptr_t>(data) % 16 == 0) {
+    return *reinterpret_cast<const uint4*>(data);
+  }
+  return {load_word(data), load_word(data + 4), load_word(data + 8), load_word(data + 12)};
 }
 
 }  // namespace precis::cuda

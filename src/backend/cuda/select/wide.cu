@@ -89,13 +89,13 @@ template <int kTokens, int kThreads>
 __device__ void load_queries(const SelectCall& c, std::int64_t first_token, int n_tokens,
                              QueryTile<kTokens>& tile) {
   using Slot = Slots<kTokens>;
-  constexpr int kWords = kGroups * 4;
   const auto n_heads = static_cast<int>(c.weights.cols);
   if (threadIdx.x < kTokens) tile.magnitude[threadIdx.x] = 0;
   if (threadIdx.x == 0) tile.is_plain = 1;
   __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < Slot::kColumns * kWords; at += kThreads) {
-    const int slot = at / kWords;
+  for (int at = static_cast<int>(threadIdx.x); at < Slot::kColumns * kGroups; at += kThreads) {
+    const int slot = at / kGroups;
+    const int group = at % kGroups;
     const int lane = slot / Slot::kOwn;
     const int i = slot % Slot::kOwn;
     const int token = Slot::token(lane);
@@ -103,22 +103,23 @@ __device__ void load_queries(const SelectCall& c, std::int64_t first_token, int 
     const bool exists = token < n_tokens && head < n_heads;
     const std::int64_t row = (first_token + token) * n_heads + head;
     const std::uint32_t scale_bytes = exists ? load_word(c.queries.scales(row)) : kPlainScales;
+    const uint4 codes = exists ? load_words(c.queries.data(row) + 16 * group) : uint4{};
+    const float weight = exists ? c.weight(first_token + token, head) : 0.0f;
     const ScaleRange range(scale_bytes);
-    const int group = at % kWords / 4;
-    const int word = at % 4;
     const int shift =
         range.is_plain() ? static_cast<int>(byte_of(scale_bytes, group) - range.least) : 0;
-    const std::uint32_t codes = exists ? load_word(c.queries.data(row) + 16 * group + 4 * word) : 0;
-    // The k order is that of key_operand: word `word` of every group makes a step of 32.
-    const uint2 bytes = ByteTable(shift).bytes(codes);
+    const ByteTable table(shift);
     const int column = Slot::column(lane, i);
-    *reinterpret_cast<std::uint32_t*>(&tile.bytes[swizzled(column, 32 * word + 4 * group)]) =
-        bytes.x;
-    *reinterpret_cast<std::uint32_t*>(&tile.bytes[swizzled(column, 32 * word + 16 + 4 * group)]) =
-        bytes.y;
-    if (at % kWords != 0) continue;
+    const std::uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
+    // The k order is that of KeyOperand: word `w` of every group makes a step of 32.
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+      const uint2 bytes = table.bytes(words[w]);
+      *reinterpret_cast<std::uint32_t*>(tile.bytes + swizzled(column, 32 * w + 4 * group)) = bytes.x;
+      *reinterpret_cast<std::uint32_t*>(tile.bytes + swizzled(column, 32 * w + 16 + 4 * group)) = bytes.y;
+    }
+    if (group != 0) continue;
     const int place = Slot::place(lane, i);
-    const float weight = exists ? c.weight(first_token + token, head) : 0.0f;
     const float common = e8m0_to_float(static_cast<std::uint8_t>(range.least));
     const float magnitude = fabsf(weight);
     const float scaled = weight * common;
@@ -148,56 +149,51 @@ struct PackedKeys {
   std::uint32_t scales[2];
 };
 
-// Where the rows of a tile are: the load of a page's address is done a round before those behind it.
+// Where a warp's 16 rows are: the load of a page's address is done a round before those behind it.
 struct KeyPlace {
-  const std::byte* pages[2];  // from the page's start, null where there is no row
-  std::uint32_t in_page[2];
+  const std::byte* page;  // null where there is no row
+  std::uint32_t in_page;  // the first row
 };
 
+// A warp's rows are those of one page.
 struct KeyReader {
   Rows keys;
   std::int32_t n_rows;
   int page_shift;  // of a power of two of rows a page, otherwise −1
 
-  __device__ KeyPlace locate(std::int32_t first) const {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const auto per_page = static_cast<std::uint32_t>(keys.rows_per_page);
-    KeyPlace out;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const auto row = static_cast<std::uint32_t>(first + lane / 4 + 8 * r);
-      const std::uint32_t page = page_shift >= 0 ? row >> page_shift : row / per_page;
-      out.in_page[r] = row - page * per_page;
-      out.pages[r] = first + lane / 4 + 8 * r < n_rows ? keys.pages[page] : nullptr;
-    }
-    return out;
+  __device__ KeyReader(const Rows& pool, std::int32_t rows) : keys(pool), n_rows(rows) {
+    page_shift = __popc(pool.rows_per_page) == 1 ? __ffs(pool.rows_per_page) - 1 : -1;
   }
+
+  __device__ KeyPlace locate(std::int32_t first) const {
+    const auto row = static_cast<std::uint32_t>(first);
+    const auto per_page = static_cast<std::uint32_t>(keys.rows_per_page);
+    const std::uint32_t page = page_shift >= 0 ? row >> page_shift : row / per_page;
+    return {first < n_rows ? keys.pages[page] : nullptr, row - page * per_page};
+  }
+  // Rows from n_rows on are what their page holds there.
   __device__ PackedKeys load(const KeyPlace& place) const {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    PackedKeys out;
+    const auto lane = threadIdx.x % kWarp;
+    PackedKeys out{{}, {kPlainScales, kPlainScales}};
+    if (place.page == nullptr) return out;
+    const std::uint32_t row = place.in_page + lane / kLanesOfRow;
+    const std::byte* data = place.page + row * kRowBytes + 16 * (lane % kLanesOfRow);
+    const std::byte* scales = place.page + keys.rows_per_page * kRowBytes + row * kGroups;
+    const bool is_aligned = reinterpret_cast<std::uintptr_t>(place.page) % 16 == 0;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-#pragma unroll
-      for (int w = 0; w < 4; ++w) out.words[r][w] = 0;
-      out.scales[r] = kPlainScales;
-      if (place.pages[r] == nullptr) continue;
-      const std::byte* page = place.pages[r];
-      const std::byte* data = page + place.in_page[r] * kRowBytes + 16 * (lane % kLanesOfRow);
-      if (reinterpret_cast<std::uintptr_t>(data) % 8 == 0) {
-#pragma unroll
-        for (int w = 0; w < 4; w += 2) {
-          const uint2 two = __ldg(reinterpret_cast<const uint2*>(data + 4 * w));
-          out.words[r][w] = two.x;
-          out.words[r][w + 1] = two.y;
-        }
+      const auto* words = reinterpret_cast<const std::uint32_t*>(data + 8 * r * kRowBytes);
+      if (is_aligned) {
+        const uint4 four = __ldg(reinterpret_cast<const uint4*>(words));
+        out.words[r][0] = four.x;
+        out.words[r][1] = four.y;
+        out.words[r][2] = four.z;
+        out.words[r][3] = four.w;
       } else {
 #pragma unroll
-        for (int w = 0; w < 4; ++w) {
-          out.words[r][w] = __ldg(reinterpret_cast<const std::uint32_t*>(data + 4 * w));
-        }
+        for (int w = 0; w < 4; ++w) out.words[r][w] = __ldg(words + w);
       }
-      const std::byte* scales = page + keys.rows_per_page * kRowBytes + place.in_page[r] * kGroups;
-      out.scales[r] = __ldg(reinterpret_cast<const std::uint32_t*>(scales));
+      out.scales[r] = __ldg(reinterpret_cast<const std::uint32_t*>(scales + 8 * r * kGroups));
     }
     return out;
   }
@@ -220,8 +216,8 @@ struct KeyOperand {
       }
     }
   }
-  // With scales as shifts; returns whether both rows allow it.
-  __device__ bool expand_scaled(const PackedKeys& keys) {
+  // With scales as shifts; `least` is what remains of each row's.  Returns whether both rows allow it.
+  __device__ bool expand_scaled(const PackedKeys& keys, std::uint32_t (&least)[2]) {
     const int group = static_cast<int>(threadIdx.x) % kLanesOfRow;
     bool is_plain = true;
     int shifts[2];
@@ -229,6 +225,7 @@ struct KeyOperand {
     for (int r = 0; r < 2; ++r) {
       const ScaleRange range(keys.scales[r]);
       is_plain = is_plain && range.is_plain();
+      least[r] = range.least;
       shifts[r] = static_cast<int>((byte_of(keys.scales[r], group) - range.least) & kMaxSpan);
     }
     expand(keys, shifts);
@@ -362,8 +359,8 @@ __device__ void add_group_sums(const QueryTile<kTokens>& queries, const PackedKe
 
 struct Tile {
   KeyOperand operand;
-  std::uint32_t scales[2];
-  bool is_plain;  // neither its keys nor the queries need each group's sums
+  std::uint32_t scales[2];  // one for each row
+  bool is_plain;            // neither its keys nor the queries need each group's sums
 };
 
 template <int kTokens>
@@ -409,25 +406,30 @@ __device__ Entry entry_of(float score, std::int32_t row, std::int32_t visible, R
   return row < visible ? make_entry(round_as(score, rounding), row) : 0;
 }
 
-// Adds what is above the threshold.
+// Adds those scores of the warp's rows, from `first` on, whose entries are above the threshold.
 template <int kTokens>
-__device__ void add_entries(const BestRows& list, const Entry (&entries)[2]) {
+__device__ void add_scores(const BestRows& list, const float (&scores)[2], std::int32_t first,
+                           std::int32_t visible, Rounding rounding) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const std::int32_t row = first + lane / kLanesOfRow;
+  const Entry threshold = *list.threshold;
   if constexpr (kTokens == 1) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
     // Lane 3 of a row has both scores, and lane 2 takes over one.
-    const Entry other = __shfl_down_sync(0xffffffff, entries[1], 1);
-    const Entry entry = lane % 4 == 3 ? entries[0] : lane % 4 == 2 ? other : 0;
-    const bool is_added = entry > *list.threshold;
-    const unsigned added = __ballot_sync(0xffffffff, is_added);
+    const float other = __shfl_down_sync(0xffffffff, scores[1], 1);
+    const bool is_last = lane % kLanesOfRow == 3;
+    const Entry entry = entry_of(is_last ? scores[0] : other, is_last ? row : row + 8,
+                                 lane % kLanesOfRow >= 2 ? visible : 0, rounding);
+    const unsigned added = __ballot_sync(0xffffffff, entry > threshold);
+    if (added == 0) return;
     int at = 0;
-    if (lane == 0 && added != 0) at = atomicAdd(list.count, __popc(added));
+    if (lane == 0) at = atomicAdd(list.count, __popc(added));
     at = __shfl_sync(0xffffffff, at, 0);
-    if (is_added) list.entries[at + __popc(added & ((1u << lane) - 1))] = entry;
+    if (entry > threshold) list.entries[at + __popc(added & ((1u << lane) - 1))] = entry;
   } else {
-    const Entry threshold = *list.threshold;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      if (entries[r] > threshold) list.entries[atomicAdd(list.count, 1)] = entries[r];
+      const Entry entry = entry_of(scores[r], row + 8 * r, visible, rounding);
+      if (entry > threshold) list.entries[atomicAdd(list.count, 1)] = entry;
     }
   }
 }
@@ -460,8 +462,7 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
   const std::int32_t stride = static_cast<std::int32_t>(gridDim.x) * kRoundKeys;
   const int n_rounds = (n_rows - 1 - static_cast<std::int32_t>(blockIdx.x) * kRoundKeys + stride) /
                        stride;  // rounds toward 0 from above −1
-  const auto per_page = static_cast<std::uint32_t>(c.keys.rows_per_page);
-  const KeyReader reader{c.keys, n_rows, __popc(per_page) == 1 ? __ffs(per_page) - 1 : -1};
+  const KeyReader reader(c.keys, n_rows);
   std::int32_t first = static_cast<std::int32_t>(blockIdx.x) * kRoundKeys +
                        static_cast<std::int32_t>(threadIdx.x) / kWarp * 16;
   PackedKeys keys = reader.load(reader.locate(first));
@@ -479,19 +480,19 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
   // Takes the loaded keys as an operand, loads those of the round after, and locates the ones behind.
   Tile tile;
   const auto take_keys = [&](std::int32_t locate_next, Tile& out) {
-    const bool is_odd = any_of_warpgroup(!out.operand.expand_scaled(keys), warpgroup);
+    const bool is_odd = any_of_warpgroup(!out.operand.expand_scaled(keys, out.scales), warpgroup);
     out.is_plain = plain_queries && !is_odd;
-    for (int r = 0; r < 2; ++r) out.scales[r] = keys.scales[r];
     keys = reader.load(place);
     place = reader.locate(locate_next);
   };
-  take_keys(first + 2 * stride, tile);
+  // One token leaves registers for four warpgroups, whose products and chains overlap; four tokens leave
+  // them for the next operand.
+  constexpr bool kAhead = kTokens > 1;
+  if constexpr (kAhead) take_keys(first + 2 * stride, tile);
   for (int round = 0; round < n_rounds; ++round, first += stride) {
-    // One token leaves registers for four warpgroups, whose products and chains overlap; four tokens
-    // leave them for the next operand.
-    constexpr bool kAhead = kTokens > 1;
     float scores[2] = {0, 0};
     Tile next;
+    if constexpr (!kAhead) take_keys(first + 2 * stride, tile);
     if (tile.is_plain) {
       std::int32_t sums[kColumns / 2];
       begin_products();
@@ -508,20 +509,13 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         // · 2^(scale of the key), without the factors 2^-23 of the parts and 4 of the doubled codes.
-        const std::uint32_t exponent = ScaleRange(tile.scales[r]).least + 23 - 2;
-        scores[r] *= __uint_as_float(exponent << 23);
+        scores[r] *= __uint_as_float((tile.scales[r] + 23 - 2) << 23);
       }
     } else {
       add_group_sums<kTokens>(queries, reader.load(reader.locate(first)), scores);
       if constexpr (kAhead) take_keys(first + 3 * stride, next);
     }
-    if constexpr (!kAhead) take_keys(first + 3 * stride, next);
-    Entry entries[2];
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      entries[r] = entry_of(scores[r], first + lane / 4 + 8 * r, visible, c.rounding);
-    }
-    add_entries<kTokens>(own_list, entries);
+    add_scores<kTokens>(own_list, scores, first, visible, c.rounding);
     // Whoever adds last sees all that was added.
     if (can_fill && round % kRoundsToLook == kRoundsToLook - 1 &&
         __syncthreads_or(*static_cast<volatile int*>(own_list.count) > limit)) {
@@ -529,7 +523,7 @@ __global__ void __launch_bounds__(kWarpgroups* kWarpgroup, kBlocks)
         tighten<kThreads>(layout.list(shared, i), k, k + (limit - k) / 4, histogram);
       }
     }
-    tile = next;
+    if constexpr (kAhead) tile = next;
   }
   __syncthreads();
 
@@ -591,6 +585,7 @@ void launch(Device& device, std::span<const SelectCall> calls) {
 bool is_wide_select(const Device& device, const SelectArgs& args) {
   const auto k = static_cast<int>(args.out.cols);
   return args.format.width == 32 * kGroups && args.weights.cols <= kHeads &&
+         args.keys.rows_per_page % 16 == 0 &&
          has_room<4, 1>(make_layout<4, 1, 2>(device, k), k);
 }
 
