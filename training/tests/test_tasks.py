@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from training.data.batches import MOST_POSITIONS, Batch, jumps, load_writer
-from training.data.tasks import forms
+from training.data.tasks import composed, forms
 from training.data.tasks.draws import Draws
 from training.data.tasks.facts import FAMILIES, Family
 from training.data.tasks.retrieval import RetrievalOptions, Writer, write_retrieval
@@ -64,6 +64,20 @@ def test_nothing_held_out_is_trained_on() -> None:
     assert set(forms.FIRST_NAMES).isdisjoint(wordings["held_out_persons"])
     assert set(forms.WORLD_PLACES).isdisjoint(wordings["held_out_places"])
     assert set(forms.WORLD_OBJECTS).isdisjoint(wordings["held_out_objects"])
+
+
+def test_composed_forms_differ_and_have_every_slot_once() -> None:
+    draws = Draws("composed", NOUNS, ADJECTIVES)
+    made = {composed.statement(draws) for _ in range(500)}
+    assert len(made) > 490
+    for slots, form in (
+        *((("{a}", "{k}", "{v}"), one) for one in made),
+        *((("{a}", "{k}"), composed.question(draws)) for _ in range(500)),
+    ):
+        assert all(form.count(slot) == 1 for slot in slots), form
+        assert form.count("{") == len(slots)
+    wordings = ask_program(program())
+    assert made.isdisjoint(wordings["held_out_statements"])
 
 
 def test_sequences_are_chats_whose_answers_can_be_found(writer: Writer) -> None:

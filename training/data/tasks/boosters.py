@@ -23,7 +23,7 @@ def write_booster(writer: Writer, draws: Draws, n_tokens: int) -> Written:
 
 
 def _add_list(writer: Writer, draws: Draws, n_tokens: int, out: Written) -> None:
-    """Keys with values, then all keys again in another order."""
+    """Keys with values, then all keys again in another order, or all values."""
     n_pairs = draws.random.randint(3, max(4, min(60, n_tokens // 40)))
     keys = draws.keys(n_pairs, draws.pick(("noun", "hyphen", "person", "number")))
     kind, join = draws.pick(("number", "number", "word", "colour", "person")), draws.pick(JOINS)
@@ -42,11 +42,14 @@ def _add_list(writer: Writer, draws: Draws, n_tokens: int, out: Written) -> None
     out.add(newline)
     out.add(writer.haystack.sentences(draws, "books", gap - before), text=1.0)
     draws.random.shuffle(pairs)
+    # What stands before a value is harder to find than what follows a key.
+    task = "list_back" if draws.chance(0.35) else "list"
     for key, value in pairs:
-        out.add(newline + writer.encoder(key + join), text=0.1)
+        given, wanted = (value, key) if task == "list_back" else (key, value)
+        out.add(newline + writer.encoder(given + join), text=0.1)
         first = len(out)
-        out.add(writer.encoder(f" {value}"), answer=1.0)
-        out.spans.append(Span(first, len(out), "list"))
+        out.add(writer.encoder(f" {wanted}"), answer=1.0)
+        out.spans.append(Span(first, len(out), task))
 
 
 def _add_repeats(writer: Writer, draws: Draws, n_tokens: int, out: Written) -> None:

@@ -7,9 +7,11 @@ one hop fits into a pass of the network, more need words.
 import dataclasses
 import itertools
 
-from training.data.tasks import forms
+from training.data.tasks import composed, forms
 from training.data.tasks.draws import Draws
 from training.data.wordings import Wordings
+
+COMPOSED_SHARE = 0.4  # of statements and questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +78,11 @@ def single_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
     n_digits = draws.n_digits()
     values = [draws.value(value_kind, n_digits) for _ in keys]
     statements = [*wordings["statements"], *forms.STATEMENTS]
-    one_form = draws.pick(statements) if draws.chance(0.5) else None
+    free = draws.chance(COMPOSED_SHARE)
+    one_form = draws.pick(statements) if draws.chance(0.5) and not free else None
     family = Family([], [])
     for key, value in zip(keys, values, strict=True):
-        form = one_form or draws.pick(statements)
+        form = composed.statement(draws) if free else one_form or draws.pick(statements)
         family.chains.append([sentence(form, attribute, key, value)])
         family.questions.append(_single_question(draws, wordings, attribute, key, value))
     if n_facts >= 4 and draws.chance(0.4):
@@ -98,12 +101,16 @@ def _single_question(
     draws: Draws, wordings: Wordings, attribute: str, key: str, value: str
 ) -> Question:
     if draws.chance(0.45):
-        text = draws.pick(forms.QUESTIONS) + draws.pick(forms.VALUE_ONLY)
+        text = _question_form(draws) + draws.pick(forms.VALUE_ONLY)
         if draws.chance(0.4):
             text = draws.pick(wordings["questions"])
         return Question("value", fill(text, a=attribute, k=key), (Piece(value, True),))
-    text = fill(draws.pick(forms.QUESTIONS), a=attribute, k=key)
+    text = fill(_question_form(draws), a=attribute, k=key)
     return Question("sentence", text, said(fill(forms.ANSWER, a=attribute, k=key), value))
+
+
+def _question_form(draws: Draws) -> str:
+    return composed.question(draws) if draws.chance(COMPOSED_SHARE) else draws.pick(forms.QUESTIONS)
 
 
 def magic_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
