@@ -37,8 +37,11 @@ void prepare_meeting(Device& device, std::span<SelectCall> calls, int n_splits, 
   const int n_found_max = calls.front().meeting.n_found_max;
   const std::int64_t n_counts = n_tokens * kHistograms * kSteps;
   int* counters = device.select_counters.first(kMaxGroups + n_counts + n_tokens, device.pool);
-  Meeting meeting{n_splits, n_found_max, reinterpret_cast<unsigned int*>(counters),
-                  counters + kMaxGroups, counters + kMaxGroups + n_counts,
+  Meeting meeting{n_splits,
+                  n_found_max,
+                  reinterpret_cast<unsigned int*>(counters),
+                  counters + kMaxGroups,
+                  counters + kMaxGroups + n_counts,
                   device.workspace.take<Entry>(n_tokens * n_found_max)};
   for (SelectCall& call : calls) {
     call.meeting = meeting;

@@ -58,8 +58,7 @@ __device__ void write_selection(const SelectCall& c, std::int64_t first_token, i
   if (gridDim.x == 1) {
     const auto k = static_cast<int>(c.out.cols);
     for (int i = 0; i < n_tokens; ++i) {
-      write_best<kThreads>(list_of(i), k, histogram,
-                           c.out.data + (first_token + i) * c.out.stride);
+      write_best<kThreads>(list_of(i), k, histogram, c.out.data + (first_token + i) * c.out.stride);
     }
     return;
   }
