@@ -20,12 +20,11 @@
 #define PRECIS_CPU_PACKED_ATTEND_H_
 #endif
 
+#if HWY_TARGET == HWY_AVX3_DL
 HWY_BEFORE_NAMESPACE();
 namespace precis {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-#if HWY_TARGET == HWY_AVX3_DL
 
 inline constexpr int kPackedRows = 2 * static_cast<int>(kLanes);  // that are scored together
 inline constexpr int kPackedHeads = 4;
@@ -224,10 +223,9 @@ HWY_INLINE void add_packed_rows(const KvRowFormat& format, const RowAddress* row
   }
 }
 
-#endif
-
 }  // namespace HWY_NAMESPACE
 }  // namespace precis
 HWY_AFTER_NAMESPACE();
+#endif
 
 #endif
