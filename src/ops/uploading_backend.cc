@@ -138,6 +138,14 @@ class UploadingBackend final : public Backend {
     run(call, a);
     call.finish();
   }
+  // Calls of one operation, at once.
+  template <typename Args>
+  void run_all(std::span<const Args> args, void (Backend::*operation)(std::span<const Args>)) {
+    run(std::vector<Args>(args.begin(), args.end()), [&](Call& call, std::vector<Args>& all) {
+      for (Args& a : all) upload(call, a);
+      (inner_.get()->*operation)(all);
+    });
+  }
 
   static HyperWeights in(Call& call, HyperWeights weights) {
     weights.base = call.in(weights.base);
@@ -260,11 +268,7 @@ class UploadingBackend final : public Backend {
   }
   void do_select(const SelectArgs& args) override { do_select_all({&args, 1}); }
   void do_select_all(std::span<const SelectArgs> args) override {
-    run(std::vector<SelectArgs>(args.begin(), args.end()),
-        [&](Call& call, std::vector<SelectArgs>& all) {
-          for (SelectArgs& a : all) upload(call, a);
-          inner_->select_all(all);
-        });
+    run_all(args, &Backend::select_all);
   }
   static void upload(Call& call, AttendArgs& a) {
     std::int64_t n_rows = 0;
@@ -293,11 +297,7 @@ class UploadingBackend final : public Backend {
   }
   void do_attend(const AttendArgs& args) override { do_attend_all({&args, 1}); }
   void do_attend_all(std::span<const AttendArgs> args) override {
-    run(std::vector<AttendArgs>(args.begin(), args.end()),
-        [&](Call& call, std::vector<AttendArgs>& all) {
-          for (AttendArgs& a : all) upload(call, a);
-          inner_->attend_all(all);
-        });
+    run_all(args, &Backend::attend_all);
   }
   void do_route(const RouteArgs& args) override {
     run(args, [&](Call& call, RouteArgs& a) {

@@ -19,6 +19,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "backend/cpu/attend_sums.h"
 #include "backend/cpu/packed_attend.h"
 #include "backend/cpu/row_math.h"
 #include "backend/cpu/row_tile.h"
@@ -31,10 +32,8 @@ namespace {
 
 constexpr int kStep = static_cast<int>(kLanes);
 constexpr int kHeadBlock = 4;
-constexpr int kScoreVecs = 2;
 // Vectors of channels that 4 heads add at once: 16 sums of 32 registers, or 8 of 16.
 constexpr int kValueVecs = kStep == 16 ? 4 : 2;
-constexpr int kSumBlock = 128;  // a score's terms are summed in blocks of this many
 
 // What lives from one pass of a task to the next.
 struct AttendSums {
@@ -154,37 +153,21 @@ void for_tiles(const AttendArgs& a, const AttendTask& task, const RowTile& tile,
   if (begin == 0 && !a.selection.listed.empty()) for_listed_tiles<kPass>(a, task, tile, use);
 }
 
-// u = q·row·scale for 2 vectors of rows and kHeads heads.  A channel costs 2 loads and kHeads
-// broadcasts for 2·kHeads multiply-adds.
+// A channel costs 2 loads and kHeads broadcasts for 2·kHeads multiply-adds.
 template <int kHeads>
 HWY_INLINE void score_rows(const float* q, std::int64_t q_stride, std::int64_t width,
                            const float* columns, float scale, float* scores,
                            std::int64_t score_stride) {
   const DF32 d;
-  VF32 totals[kHeads][kScoreVecs];
-  for (auto& total : totals) total[0] = total[1] = hn::Zero(d);
+  ScoreSums<kHeads> sums(q, q_stride);
   for (std::int64_t block = 0; block < width; block += kSumBlock) {
-    VF32 sums[kHeads][kScoreVecs];
-    for (auto& sum : sums) sum[0] = sum[1] = hn::Zero(d);
     for (std::int64_t c = block; c < std::min(block + kSumBlock, width); ++c) {
-      const auto rows_0 = hn::Load(d, columns + c * kKvTileRows);
-      const auto rows_1 = hn::Load(d, columns + c * kKvTileRows + kStep);
-      for (int h = 0; h < kHeads; ++h) {
-        const auto query = hn::Set(d, q[h * q_stride + c]);
-        sums[h][0] = hn::MulAdd(query, rows_0, sums[h][0]);
-        sums[h][1] = hn::MulAdd(query, rows_1, sums[h][1]);
-      }
+      const float* rows = columns + c * kKvTileRows;
+      sums.add(c, hn::Load(d, rows), hn::Load(d, rows + kStep));
     }
-    for (int h = 0; h < kHeads; ++h) {
-      for (int v = 0; v < kScoreVecs; ++v) totals[h][v] = hn::Add(totals[h][v], sums[h][v]);
-    }
+    sums.end_block();
   }
-  for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kScoreVecs; ++v) {
-      const auto score = hn::Mul(totals[h][v], hn::Set(d, scale));
-      hn::StoreU(score, d, scores + h * score_stride + v * kStep);
-    }
-  }
+  sums.store(scale, score_stride, scores);
 }
 
 void score_token(const AttendArgs& a, const AttendTask& task, const AttendSums& sums,
@@ -199,8 +182,8 @@ void score_token(const AttendArgs& a, const AttendTask& task, const AttendSums& 
       float* scores = sums.head_scores(rows.token, h) + rows.offset + r;
 #if HWY_TARGET == HWY_AVX3_DL
       if (tile.is_packed) {
-        score_packed_rows(tile.format, tile.addresses + r, q, width, kSumBlock, a.scale,
-                          sums.score_stride, scores);
+        score_packed_rows(tile.format, tile.addresses + r, q, width, a.scale, sums.score_stride,
+                          scores);
         continue;
       }
 #endif
@@ -214,29 +197,16 @@ void score_token(const AttendArgs& a, const AttendTask& task, const AttendSums& 
   }
 }
 
-// sums[h] += Σ_r weights[h][r]·rows[r] for kVecs vectors of channels, rows ascending.
 template <int kHeads, int kVecs>
-HWY_INLINE void add_rows(const float* weights, std::int64_t weight_stride, const float* rows,
-                         std::int64_t row_stride, int n_rows, std::int64_t sum_stride,
-                         float* sums) {
-  const DF32 d;
-  VF32 totals[kHeads][kVecs];
-  for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::Load(d, sums + h * sum_stride + v * kStep);
-  }
-  for (int r = 0; r < n_rows; ++r) {
-    VF32 values[kVecs];
-    for (int v = 0; v < kVecs; ++v) {
-      values[v] = hn::LoadU(d, rows + r * row_stride + v * kStep);
-    }
-    for (int h = 0; h < kHeads; ++h) {
-      const auto weight = hn::Set(d, weights[h * weight_stride + r]);
-      for (int v = 0; v < kVecs; ++v) totals[h][v] = hn::MulAdd(weight, values[v], totals[h][v]);
-    }
-  }
-  for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kVecs; ++v) hn::Store(totals[h][v], d, sums + h * sum_stride + v * kStep);
-  }
+HWY_INLINE void add_tile_rows(const float* weights, std::int64_t weight_stride, const float* rows,
+                              std::int64_t row_stride, int n_rows, std::int64_t sum_stride,
+                              float* sums) {
+  add_rows<kHeads, kVecs>(weights, weight_stride, n_rows, sum_stride, sums,
+                          [&](int r, VF32* values) HWY_ATTR {
+                            for (int v = 0; v < kVecs; ++v) {
+                              values[v] = hn::LoadU(DF32(), rows + r * row_stride + v * kStep);
+                            }
+                          });
 }
 
 template <int kHeads>
@@ -245,14 +215,16 @@ HWY_INLINE void add_channels(const float* weights, std::int64_t weight_stride, c
                              std::int64_t sum_stride, float* sums) {
   std::int64_t c = 0;
   for (; c + kValueVecs * kStep <= width; c += kValueVecs * kStep) {
-    add_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride,
-                                 sums + c);
+    add_tile_rows<kHeads, kValueVecs>(weights, weight_stride, rows + c, row_stride, n_rows,
+                                      sum_stride, sums + c);
   }
   for (; c + 2 * kStep <= width; c += 2 * kStep) {
-    add_rows<kHeads, 2>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride, sums + c);
+    add_tile_rows<kHeads, 2>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride,
+                             sums + c);
   }
   for (; c < width; c += kStep) {
-    add_rows<kHeads, 1>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride, sums + c);
+    add_tile_rows<kHeads, 1>(weights, weight_stride, rows + c, row_stride, n_rows, sum_stride,
+                             sums + c);
   }
 }
 

@@ -5,6 +5,7 @@
 // what they become here does not matter.
 //
 // Included once per instruction set by foreach_target.h, hence the guard that toggles.
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -85,6 +86,12 @@ HWY_INLINE E4m3Bytes look_up_e4m3(VCodes codes) {
   return {hn::OrAnd(upper, codes, hn::Set(d, std::uint8_t{0x80})), look_up(kE4m3LowerBytes.data())};
 }
 
+// Of n ≤ 64 codes; those beyond are not read.
+HWY_INLINE E4m3Bytes look_up_e4m3(const std::uint8_t* codes, int n) {
+  const DCodes d;
+  return look_up_e4m3(hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(n)), d, codes));
+}
+
 #else
 
 // Sign, exponent and mantissa at the places of an f16 number, which is 2^-8 times as large, subnormals
@@ -96,17 +103,8 @@ HWY_INLINE VF32 widen_e4m3(V16 bits) {
   return hn::Mul(hn::PromoteTo(d, hn::BitCast(d_f16, bits)), hn::Set(d, 256.0f));
 }
 
-#endif
-
 // kLanes codes that follow each other.
 HWY_INLINE VF32 decode_e4m3_lanes(const std::uint8_t* codes) {
-#if HWY_TARGET == HWY_AVX3_DL
-  const hn::CappedTag<std::uint8_t, kLanes> d_few;
-  const auto few = hn::ZeroExtendVector(
-      DCodes(),
-      hn::ZeroExtendVector(hn::CappedTag<std::uint8_t, 2 * kLanes>(), hn::LoadU(d_few, codes)));
-  return look_up_e4m3(few).floats(code_lanes<1>());
-#else
   const hn::Rebind<std::int8_t, DF32> d_i8;
   const hn::Rebind<std::int16_t, DF32> d_i16;
   const hn::Rebind<std::uint16_t, DF32> d_u16;
@@ -115,8 +113,9 @@ HWY_INLINE VF32 decode_e4m3_lanes(const std::uint8_t* codes) {
       hn::PromoteTo(d_i16, hn::LoadU(d_i8, reinterpret_cast<const std::int8_t*>(codes)));
   const auto bits = hn::And(hn::BitCast(d_u16, hn::ShiftLeft<7>(wide)), hn::Set(d_u16, 0xbfff));
   return widen_e4m3(bits);
-#endif
 }
+
+#endif
 
 // Words of four codes: use(i, floats) for the i-th code of each, i = 0 … 3.
 template <class Use>
@@ -151,17 +150,16 @@ HWY_INLINE void decode_e4m3_words(VU32 words, const Use& use) {
 template <class Use>
 HWY_INLINE void decode_e4m3_run(const std::uint8_t* codes, int n, const Use& use) {
   constexpr int kStep = static_cast<int>(kLanes);
-  int i = 0;
 #if HWY_TARGET == HWY_AVX3_DL
   const CodeLanes first = code_lanes<1>();
-  for (; i + kCodesOfVector <= n; i += kCodesOfVector) {
-    const E4m3Bytes bytes = look_up_e4m3(hn::LoadU(DCodes(), codes + i));
-    for (int part = 0; part < kCodesOfVector; part += kStep) {
-      use(i + part, bytes.floats(first.after(part)));
-    }
+  for (int begin = 0; begin < n; begin += kCodesOfVector) {
+    const int n_own = std::min(kCodesOfVector, n - begin);
+    const E4m3Bytes bytes = look_up_e4m3(codes + begin, n_own);
+    for (int i = 0; i < n_own; i += kStep) use(begin + i, bytes.floats(first.after(i)));
   }
+#else
+  for (int i = 0; i < n; i += kStep) use(i, decode_e4m3_lanes(codes + i));
 #endif
-  for (; i < n; i += kStep) use(i, decode_e4m3_lanes(codes + i));
 }
 
 }  // namespace HWY_NAMESPACE

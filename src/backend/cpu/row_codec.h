@@ -45,18 +45,23 @@ HWY_INLINE RowAddress locate_row(const RowPool& pool, std::int64_t row) {
           begin + std::int64_t{pool.rows_per_page} * pool.data_bytes + in_page * pool.scale_bytes};
 }
 
+// Of the 64 channels of a group, where scales lie beside the rows.
+inline float e8m0_scale(const RowAddress& row, int group) {
+  return decode_e8m0(static_cast<std::uint8_t>(row.scales[group]));
+}
+
+HWY_INLINE VF32 decode_bf16_lanes(const std::uint16_t* bits) {
+  const DU32 d;
+  const hn::Rebind<std::uint16_t, DU32> d_u16;
+  return hn::BitCast(DF32(), hn::ShiftLeft<16>(hn::PromoteTo(d, hn::LoadU(d_u16, bits))));
+}
+
 // The rotated channels of a row, `n` of them, as floats.
 HWY_INLINE void decode_bf16(const std::byte* values, int n, float* out) {
-  const DF32 d;
-  const DU32 d_u32;
-  const hn::Rebind<std::uint16_t, DF32> d_u16;
   constexpr int kStep = static_cast<int>(kLanes);
   const auto* bits = reinterpret_cast<const std::uint16_t*>(values);
   int c = 0;
-  for (; c + kStep <= n; c += kStep) {
-    const auto wide = hn::ShiftLeft<16>(hn::PromoteTo(d_u32, hn::LoadU(d_u16, bits + c)));
-    hn::StoreU(hn::BitCast(d, wide), d, out + c);
-  }
+  for (; c + kStep <= n; c += kStep) hn::StoreU(decode_bf16_lanes(bits + c), DF32(), out + c);
   for (; c < n; ++c) {
     bf16 value;
     std::memcpy(&value, values + 2 * c, sizeof(value));
@@ -90,10 +95,9 @@ HWY_INLINE void decode_kv_row(const KvRowFormat& format, const RowAddress& addre
                               const Channels& needed, float* out) {
   const auto* codes = reinterpret_cast<const std::uint8_t*>(address.data);
   if (format.nope_storage == NopeStorage::kE4m3Scales8) {
-    const auto* scales = reinterpret_cast<const std::uint8_t*>(address.scales);
     decode_e4m3_groups(
         codes, format.nope, KvRowFormat::kGroup, needed,
-        [&](int g) { return decode_e8m0(scales[g]); }, out);
+        [&](int g) { return e8m0_scale(address, g); }, out);
   } else if (format.nope_storage == NopeStorage::kE4m3Scales32) {
     const std::byte* scales = address.data + format.nope;
     const auto scale_of = [&](int g) {

@@ -99,11 +99,31 @@ HWY_INLINE void unpack_e4m3(VU32 words, VF32 scales, int channel, const ColumnsO
       words, [&](int i, VF32 values) HWY_ATTR { out.store(channel + i, hn::Mul(values, scales)); });
 }
 
+struct Bf16Pair {
+  VF32 even;
+  VF32 odd;
+};
+
+// Words of two bf16.
+HWY_INLINE Bf16Pair decode_bf16_words(VU32 words) {
+  const DF32 d;
+  return {hn::BitCast(d, hn::ShiftLeft<16>(words)),
+          hn::BitCast(d, hn::And(words, hn::Set(DU32(), 0xffff0000u)))};
+}
+
 // Two channels from `channel` on.
 HWY_INLINE void unpack_bf16(VU32 words, int channel, const ColumnsOut& out) {
-  const DF32 d;
-  out.store(channel, hn::BitCast(d, hn::ShiftLeft<16>(words)));
-  out.store(channel + 1, hn::BitCast(d, hn::And(words, hn::Set(DU32(), 0xffff0000u))));
+  const Bf16Pair pair = decode_bf16_words(words);
+  out.store(channel, pair.even);
+  out.store(channel + 1, pair.odd);
+}
+
+// Scales of kLanes rows for one group of channels.
+template <class ScaleOf>
+HWY_INLINE VF32 gather_scales(const RowAddress* rows, int group, const ScaleOf& scale_of) {
+  HWY_ALIGN float scales[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) scales[i] = scale_of(rows[i], group);
+  return hn::Load(DF32(), scales);
 }
 
 // e4m3 channels of the groups that `key` touches; scale_of(row, group) is a float.
@@ -112,9 +132,7 @@ HWY_INLINE void decode_e4m3_columns(const RowAddress* rows, int n, int group, co
                                     const ScaleOf& scale_of, const ColumnsOut& out) {
   const int end = std::min(key.end(), n);
   for (int begin = key.begin / group * group; begin < end; begin += group) {
-    HWY_ALIGN float scales[kLanes];
-    for (std::size_t i = 0; i < kLanes; ++i) scales[i] = scale_of(rows[i], begin / group);
-    const VF32 row_scales = hn::Load(DF32(), scales);
+    const VF32 row_scales = gather_scales(rows, begin / group, scale_of);
     for_transposed_words(rows, begin, std::min(begin + group, end),
                          [&](int w, VU32 words)
                              HWY_ATTR { unpack_e4m3(words, row_scales, begin + 4 * w, out); });
@@ -128,10 +146,7 @@ HWY_INLINE void decode_kv_columns(const KvRowFormat& format, const RowAddress* r
   const ColumnsOut out{columns, stride};
   const int nope_end = std::min(key.end(), format.nope);
   if (format.nope_storage == NopeStorage::kE4m3Scales8) {
-    const auto scale_of = [](const RowAddress& row, int g) {
-      return decode_e8m0(static_cast<std::uint8_t>(row.scales[g]));
-    };
-    decode_e4m3_columns(rows, format.nope, KvRowFormat::kGroup, key, scale_of, out);
+    decode_e4m3_columns(rows, format.nope, KvRowFormat::kGroup, key, e8m0_scale, out);
   } else if (format.nope_storage == NopeStorage::kE4m3Scales32) {
     const auto scale_of = [&](const RowAddress& row, int g) {
       float scale;

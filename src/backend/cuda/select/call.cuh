@@ -36,7 +36,8 @@ struct SelectStep {
   SelectCall calls[kCalls];
 };
 
-/// Rows of 128 channels, at most 64 heads, pages of 16 rows or a multiple, and K as shared memory allows: the released models.
+/// Rows of 128 channels, at most 64 heads, pages of 16 rows or a multiple, and K as shared memory allows:
+/// the released models.
 bool is_wide_select(const Device& device, const SelectArgs& args);
 void launch_wide_select(Device& device, const SelectCall& call);
 /// Calls of one token each, all of the same K, that are wide.
