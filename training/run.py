@@ -92,7 +92,9 @@ def train(args: argparse.Namespace) -> None:
     n_workers = max(1, args.workers // processes.count)
     options = RunOptions(args.out, n_workers, args.steps, args.minutes, processes=processes)
     run = Run(network, recipe, batches, options)
-    print(f"{device}: step {run.first_step} of {recipe.total_steps}", flush=True)
+    if processes.is_first:
+        n = f"{processes.count} processes, " if processes.count > 1 else ""
+        print(f"{n}{device}: step {run.first_step} of {recipe.total_steps}", flush=True)
     step = run.train()
     if not processes.is_first:
         return

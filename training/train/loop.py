@@ -89,9 +89,13 @@ class Run:
             mtp_weight=self.recipe.mtp_weight if stage.mtp else 0.0,
         )
         losses.total.backward()
-        gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
-        self.options.processes.average([*gradients, *losses.loads])
-        self._require_finite(step, losses)
+        gradients = {
+            name: parameter.grad
+            for name, parameter in self.network.named_parameters()
+            if parameter.grad is not None
+        }
+        self.options.processes.average([*gradients.values(), *losses.loads])
+        self._require_finite(step, losses, gradients)
         rate = self.recipe.rate(step)
         norm = self.optimiser.step(rate)
         self._balance(losses.loads, rate)
@@ -108,13 +112,8 @@ class Run:
                 direction = torch.sign(load.mean() - load)
                 block.ffn.gate.bias.add_(direction, alpha=self.recipe.balance_rate * rate)
 
-    def _require_finite(self, step: int, losses: Losses) -> None:
+    def _require_finite(self, step: int, losses: Losses, gradients: dict[str, Tensor]) -> None:
         """Stops before a damaged gradient reaches the weights; the last state stays good."""
-        gradients = {
-            name: parameter.grad
-            for name, parameter in self.network.named_parameters()
-            if parameter.grad is not None
-        }
         total = torch.stack([losses.total.detach(), *torch._foreach_norm(list(gradients.values()))])
         if total.sum().isfinite():
             return
