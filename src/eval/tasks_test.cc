@@ -73,6 +73,20 @@ TEST(Tasks, PromptsFillTheirLengthAndNeverPassIt) {
   }
 }
 
+TEST(Tasks, AnAnswerInAChatHasRoomForItsOpening) {
+  for (const char* name : {"vt", "niah_multivalue", "cwe", "fwe"}) {
+    const EvalQuestion chat = make(name, 4096).questions.front();
+    EvalOptions options = options_with(1);
+    options.form = PromptForm::kRaw;
+    const EvalQuestion raw = make(name, 4096, 0, options).questions.front();
+    ASSERT_FALSE(chat.answer_prefix.empty());
+    EXPECT_EQ(chat.allowance,
+              raw.allowance +
+                  std::ssize(mini_tokenizer().encode(chat.answer_prefix, SpecialTokens::kAsText)))
+        << name;
+  }
+}
+
 TEST(Tasks, ContextAndTokensAreTheSameText) {
   for (const EvalTaskInfo& info : eval_tasks()) {
     const EvalPrompt prompt = make(info.name, 4096);

@@ -124,7 +124,7 @@ EvalPrompt make_common_words(const TaskInput& input) {
   EvalQuestion question;
   question.text = kListQuestion;
   question.answer_prefix = kListAnswer;
-  question.allowance = 120;
+  question.allowance = input.allowance(120, question.answer_prefix);
   std::vector<std::string> example_words;
   for (std::size_t i = 0; i < kCommonWords; ++i) {
     example_words.push_back(source.word(i));
@@ -160,7 +160,7 @@ EvalPrompt make_frequent_words(const TaskInput& input) {
       "most frequently appeared words in the above coded text?";
   question.answer_prefix =
       " Answer: According to the coded text above, the three most frequently appeared words are:";
-  question.allowance = 50;
+  question.allowance = input.allowance(50, question.answer_prefix);
 
   std::vector<std::string> words = {"..."};  // the most frequent one is noise
   std::unordered_set<std::string> seen;

@@ -172,6 +172,11 @@ std::int64_t TaskInput::context_tokens(std::span<const EvalQuestion> questions) 
   return length - longest - sample % 4;
 }
 
+std::int64_t TaskInput::allowance(std::int64_t n_tokens, std::string_view opening) const {
+  if (options.form == PromptForm::kRaw) return n_tokens;
+  return n_tokens + std::ssize(tokenizer.encode(opening, SpecialTokens::kAsText));
+}
+
 std::vector<Sentence> TaskInput::haystack(std::int64_t n_tokens) const {
   const std::uint64_t seed =
       stream_seed(options.seed, "haystack", static_cast<std::uint64_t>(sample));

@@ -135,7 +135,7 @@ EvalPrompt make_ruler_niah(const TaskInput& input) {
   question.references = hidden.references;
   question.openings = {fmt::format("The special magic {} for {} is", kind, asked),
                        question.answer_prefix.substr(1)};
-  question.allowance = 128;
+  question.allowance = input.allowance(128, question.answer_prefix);
   prompt.questions.push_back(std::move(question));
 
   PromptText text(input.tokenizer);

@@ -28,6 +28,9 @@ struct TaskInput {
   /// Tokens left for the context beside the longest of `questions`.  Samples differ by 0 to 3, so
   /// that prompts end at every place of a block of four.
   std::int64_t context_tokens(std::span<const EvalQuestion> questions) const;
+  /// Tokens of an answer of `n_tokens` behind `opening`: the raw form's prompt ends with the opening,
+  /// in a chat the model writes it.
+  std::int64_t allowance(std::int64_t n_tokens, std::string_view opening) const;
   /// Sentences of at most `n_tokens`: of the user's haystack, or generated.
   std::vector<Sentence> haystack(std::int64_t n_tokens) const;
 };

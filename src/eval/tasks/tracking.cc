@@ -38,13 +38,13 @@ Chain make_chain(Draws& draws, int n_letters) {
   return chain;
 }
 
-EvalQuestion question_of(const Chain& chain) {
+EvalQuestion question_of(const TaskInput& input, const Chain& chain) {
   EvalQuestion question;
   question.text = filled(w::kChainQuestion[0], {{"v", chain.value}});
   question.answer_prefix =
       filled(w::kChainAnswer[0], {{"n", std::to_string(kHops + 1)}, {"v", chain.value}});
   question.references = chain.names;
-  question.allowance = 30;
+  question.allowance = input.allowance(30, question.answer_prefix);
   return question;
 }
 
@@ -65,13 +65,13 @@ EvalPrompt make_variable_tracking(const TaskInput& input) {
 
   const Chain example = make_chain(draws, 3);
   add_noise(input, draws, example, kExampleTokens, text);
-  const EvalQuestion solved = question_of(example);
+  const EvalQuestion solved = question_of(input, example);
   text.add("\n" + solved.text + solved.answer_prefix);
   for (const std::string& name : example.names) text.add(" " + name);
   text.add("\n\n");
 
   const Chain chain = make_chain(draws, 5);
-  prompt.questions.push_back(question_of(chain));
+  prompt.questions.push_back(question_of(input, chain));
   const auto n_instruction = static_cast<std::int64_t>(
       input.tokenizer.encode(w::kChainInstruction[0], SpecialTokens::kAsText).size());
   const std::int64_t room =
