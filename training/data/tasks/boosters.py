@@ -43,7 +43,7 @@ def _add_list(writer: Writer, draws: Draws, n_tokens: int, out: Written) -> None
     out.add(writer.haystack.sentences(draws, "books", gap - before), text=1.0)
     draws.random.shuffle(pairs)
     # What stands before a value is harder to find than what follows a key.
-    task = "list_back" if draws.chance(0.35) else "list"
+    task = "list_back" if draws.chance(0.5) else "list"
     for key, value in pairs:
         given, wanted = (value, key) if task == "list_back" else (key, value)
         out.add(newline + writer.encoder(given + join), text=0.1)

@@ -80,6 +80,11 @@ def single_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
     statements = [*wordings["statements"], *forms.STATEMENTS]
     free = draws.chance(COMPOSED_SHARE)
     one_form = draws.pick(statements) if draws.chance(0.5) and not free else None
+    if draws.chance(0.2):
+        form = composed.statement(draws) if free else one_form or draws.pick(statements)
+        return _several_values(
+            draws, form, attribute, keys[: max(1, n_facts // draws.pick((2, 3)))], values
+        )
     family = Family([], [])
     for key, value in zip(keys, values, strict=True):
         form = composed.statement(draws) if free else one_form or draws.pick(statements)
@@ -94,6 +99,21 @@ def single_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
         asked = _joined([keys[i] for i in chosen])
         text = fill(forms.MANY_KEYS_QUESTION, a=attribute, k=asked)
         family.questions.insert(0, Question("multi_query", text, tuple(pieces)))
+    return family
+
+
+def _several_values(
+    draws: Draws, form: str, attribute: str, keys: list[str], values: list[str]
+) -> Family:
+    """Every key has about as many of the values; a question asks for all of one, in their order."""
+    family = Family([], [])
+    for i, key in enumerate(keys):
+        found = values[i :: len(keys)]
+        family.chains.append([sentence(form, attribute, key, value) for value in found])
+        opening = fill(forms.MANY_VALUES_ANSWER, a=attribute, k=key)
+        text = fill(forms.MANY_VALUES_QUESTION, a=attribute, k=key)
+        family.questions.append(Question("several_values", text, listed(opening, found)))
+    draws.random.shuffle(family.questions)
     return family
 
 
@@ -117,7 +137,7 @@ def magic_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
     """RULER's needle line, one or several values a key, questions for one or several keys."""
     kinds = {"numbers": "number", "words": "word", "uuids": "uuid"}
     kind = draws.pick(("numbers", "numbers", "numbers", "words", "uuids"))
-    n_values = draws.random.randint(2, 4) if draws.chance(0.4) else 1
+    n_values = draws.random.randint(2, 4) if draws.chance(0.55) else 1
     key_kind = draws.pick(("hyphen", "hyphen", "hyphen", "noun", kinds[kind]))
     keys = draws.keys(max(1, n_facts // n_values), "hyphen" if key_kind == "word" else key_kind)
     values = {key: [draws.value(kinds[kind]) for _ in range(n_values)] for key in keys}
@@ -162,14 +182,14 @@ def variable_chains(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
         first, following = wordings["chain_first"][0], wordings["chain_next"][0]
     n_letters = draws.pick((3, 5, 5))
     while family.n_facts < n_facts:
-        names = draws.distinct(draws.random.randint(2, 5), lambda: draws.variable(n_letters))
+        names = draws.distinct(draws.random.randint(1, 5), lambda: draws.variable(n_letters))
         value = draws.number(5)
         chain = [fill(first, x=names[0], v=value)]
         chain += [fill(following, x=x, y=y) for y, x in itertools.pairwise(names)]
         family.chains.append(chain)
+        family.questions.append(_names_question(wordings, names, value))
         if draws.chance(0.5):
-            family.questions.append(_names_question(wordings, names, value))
-        family.questions.append(_value_question(draws, names, value))
+            family.questions.append(_value_question(draws, names, value))
     return family
 
 
@@ -182,7 +202,7 @@ def _names_question(wordings: Wordings, names: list[str], value: str) -> Questio
 
 def _value_question(draws: Draws, names: list[str], value: str) -> Question:
     """The answer walks back along the chain, a step a sentence."""
-    last = draws.random.randint(1, len(names) - 1)
+    last = draws.random.randrange(len(names))
     pieces: list[Piece] = []
     for i in range(last, -1, -1):
         opening = f"VAR {names[i]} ="
