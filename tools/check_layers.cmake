@@ -3,8 +3,8 @@
 #
 # src/LAYERS lists the folders of src/ lowest first, one level a line.  The rules:
 #   - a file of src/ includes its own folder and lower levels; folders of one level do not see each other;
-#   - "precis/x.h" ranks with the folder x where there is one, planner.h with plan; status.h and plan.h are
-#     plain data and rank lowest, any other public header highest;
+#   - "precis/x.h" ranks with the folder x where there is one, planner.h with plan; status.h, plan.h and
+#     ablation.h are plain data and rank lowest, any other public header highest;
 #   - public headers include public headers only; so do apps/, besides their own files;
 #   - the implementations inside src/backend/ do not include each other.
 # Tests (*_test.*, *_test_util.*) and fuzz targets (*_fuzz.*) may look anywhere.
@@ -30,7 +30,7 @@ endforeach()
 # Sets `out` to the level of the public header precis/NAME.
 function(level_of_public_header name out)
   get_filename_component(stem "${name}" NAME_WE)
-  if(stem MATCHES "^(status|plan)$")
+  if(stem MATCHES "^(status|plan|ablation)$")
     set(${out} 0 PARENT_SCOPE)
   elseif(stem STREQUAL "planner")
     set(${out} ${level_plan} PARENT_SCOPE)

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "base/check.h"
+
 namespace precis {
 namespace {
 
@@ -155,8 +157,36 @@ AttendArgs attend_args(const AttentionContext& c, const Slice& s, const Projecti
   return args;
 }
 
-// Stores the slice's rows, before its tokens read: a block that ends at a token is visible to it.  Adds
-// what its tokens ask the indexer to `scoring`.
+// Which compressed rows the slice's tokens read.  What they ask the indexer goes to `scoring`; its
+// answer comes later.
+RowSelection select_rows(const AttentionContext& c, const Slice& s, const Projections& p,
+                         std::vector<SelectArgs>& scoring) {
+  RowSelection selection;
+  if (!c.ablation.reads_compressed(c.layer.kind)) return selection;
+  if (c.ablation.reads_all(c.layer.kind)) {
+    selection.n_first = c.tables.n_visible(s, c.layer);
+    selection.max_first = c.tables.max_visible(s, c.layer);
+    return selection;
+  }
+  scoring.push_back(select_args(c, s, p));
+  selection.listed = scoring.back().out;
+  return selection;
+}
+
+// Writes other rows where the indexer's would stand.
+void replace_selection(const AttentionContext& c, const Slice& s, Mat<std::int32_t> selected) {
+  PRECIS_CHECK_EQ(selected.stride, selected.cols);
+  std::vector<std::int32_t> host(static_cast<std::size_t>(selected.rows * selected.cols));
+  const Mat<std::int32_t> rows(host.data(), selected.rows, selected.cols);
+  for (std::int64_t t = 0; t < s.n_tokens; ++t) {
+    const std::int64_t position = s.first_position + t;
+    replacement_rows(c.ablation, c.kv_layer, position, n_visible_rows(position, c.layer.ratio),
+                     rows.row_span(t));
+  }
+  c.backend.copy_in(reinterpret_cast<std::byte*>(selected.data), std::as_bytes(std::span(host)));
+}
+
+// Stores the slice's rows, before its tokens read: a block that ends at a token is visible to it.
 RowSelection store_rows(const AttentionContext& c, const Slice& s, const Projections& p,
                         std::vector<SelectArgs>& scoring) {
   const RopeTable rope = c.tables.token_rope(s, c.layer);
@@ -164,16 +194,10 @@ RowSelection store_rows(const AttentionContext& c, const Slice& s, const Project
                    c.rounding});
   c.backend.window_rows({p.kv.slice_rows(s.begin, s.n_tokens), c.w.kv_norm, rope, c.kv_format,
                          window_rows(c, s), c.config.norm_eps, c.rounding});
-  RowSelection selection;
   if (c.layer.kind == LayerKind::kSparse) {
     compress(c, s, c.w.indexer_compressor, CompressedKind::kIndexRow, p.index_kv, p.index_score);
-    scoring.push_back(select_args(c, s, p));
-    selection.listed = scoring.back().out;
   }
-  if (c.layer.kind == LayerKind::kHeavy) {
-    selection.n_first = c.tables.n_visible(s, c.layer);
-    selection.max_first = c.tables.max_visible(s, c.layer);
-  }
+  const RowSelection selection = select_rows(c, s, p, scoring);
   if (c.layer.compressed()) {
     compress(c, s, c.w.compressor, CompressedKind::kKvRow, p.compress_kv, p.compress_score);
   }
@@ -186,7 +210,13 @@ void attend_slices(const AttentionContext& c, std::span<const Slice> slices, con
   all.reserve(slices.size());
   std::vector<SelectArgs> scoring;
   for (const Slice& s : slices) all.push_back(attend_args(c, s, p, store_rows(c, s, p, scoring)));
-  if (!scoring.empty()) c.backend.select_all(scoring);
+  if (c.ablation.replaces_selection()) {
+    for (std::size_t i = 0; i < scoring.size(); ++i) {
+      replace_selection(c, slices[i], scoring[i].out);
+    }
+  } else if (!scoring.empty()) {
+    c.backend.select_all(scoring);
+  }
   c.backend.attend_all(all);
   const AttendArgs& last = all.back();
   if (c.observer.on_selection && !last.selection.listed.empty()) {

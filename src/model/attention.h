@@ -1,6 +1,7 @@
 // One attention sub-layer: project, store rows, select, attend, project back.
 #pragma once
 
+#include "model/ablation.h"
 #include "model/config.h"
 #include "model/scratch.h"
 #include "model/step.h"
@@ -20,6 +21,7 @@ struct AttentionContext {
   Backend& backend;
   Rounding rounding;
   KvRowFormat kv_format;
+  const RowAblation& ablation;
   const StepObserver& observer;
 };
 

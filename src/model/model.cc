@@ -9,11 +9,12 @@
 namespace precis {
 
 Model::Model(ModelConfig config, ModelTensors tensors, Backend& backend, Rounding rounding,
-             std::int64_t max_step_tokens)
+             std::int64_t max_step_tokens, const RowAblation& ablation)
     : config_(std::move(config)),
       tensors_(std::move(tensors)),
       backend_(backend),
       rounding_(rounding),
+      ablation_(ablation),
       scratch_(config_, backend, max_step_tokens),
       tables_(config_, backend, max_step_tokens) {}
 
@@ -40,7 +41,8 @@ void Model::embed() {
 
 void Model::run_part(Part part, std::initializer_list<std::uint64_t> arguments,
                      const std::function<void()>& body) {
-  if (!tables_.worth_recording()) return body();
+  // Rows that the host chooses are copied in, and a recording has no copies.
+  if (!tables_.worth_recording() || ablation_.replaces_selection()) return body();
   std::vector<std::uint64_t> key{static_cast<std::uint64_t>(part)};
   key.insert(key.end(), arguments.begin(), arguments.end());
   tables_.append_key(key);
@@ -92,9 +94,9 @@ void Model::run_block(const LayerConfig& layer, const LayerTensors& w, int kv_la
   };
 
   enter(w.hc_attn, w.attn_norm);
-  attention(
-      {config_, layer, w, kv_layer, tables_, scratch_, backend_, rounding_, kv_format, observer}, x,
-      y);
+  attention({config_, layer, w, kv_layer, tables_, scratch_, backend_, rounding_, kv_format,
+             ablation_, observer},
+            x, y);
   leave(outputs.attn_out);
 
   enter(w.hc_ffn, w.ffn_norm);

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kv/kv_cache.h"
+#include "model/ablation.h"
 #include "model/config.h"
 #include "model/scratch.h"
 #include "model/step.h"
@@ -25,7 +26,7 @@ class Model {
  public:
   /// `backend` must outlive the model; a step has at most `max_step_tokens` tokens.
   Model(ModelConfig config, ModelTensors tensors, Backend& backend, Rounding rounding,
-        std::int64_t max_step_tokens);
+        std::int64_t max_step_tokens, const RowAblation& ablation = {});
 
   const ModelConfig& config() const { return config_; }
   const ModelTensors& tensors() const { return tensors_; }
@@ -90,6 +91,7 @@ class Model {
   ModelTensors tensors_;
   Backend& backend_;
   Rounding rounding_;
+  RowAblation ablation_;
   Scratch scratch_;
   StepTables tables_;
 };

@@ -113,7 +113,7 @@ void StepTables::fill_slice(const Slice& slice, std::span<const std::int32_t> to
                     host_angles(tables.angles_at, tables.first_block[index_of(slice)], n_blocks));
     auto* visible = reinterpret_cast<std::int32_t*>(host_.data() + tables.visible_at);
     for (std::int64_t i = 0; i < slice.n_tokens; ++i) {
-      visible[slice.begin + i] = static_cast<std::int32_t>((first + i + 1) / tables.ratio);
+      visible[slice.begin + i] = static_cast<std::int32_t>(n_visible_rows(first + i, tables.ratio));
     }
   }
 }

@@ -14,6 +14,11 @@
 
 namespace precis {
 
+/// Compressed rows that the token at `position` sees: those of the blocks that ended.
+constexpr std::int64_t n_visible_rows(std::int64_t position, int ratio) {
+  return (position + 1) / ratio;
+}
+
 /// The next tokens of one sequence; they follow what its cache holds.
 struct SequenceStep {
   KvCache* cache = nullptr;
@@ -74,7 +79,7 @@ class StepTables {
   RopeTable token_rope(const Slice& slice, const LayerConfig& layer) const;
   /// Angles of the first positions of the blocks that the slice finishes.
   RopeTable block_rope(const Slice& slice, const LayerConfig& layer) const;
-  /// Rows visible to each token of the slice: (position + 1) / ratio.
+  /// n_visible_rows of each token of the slice.
   std::span<const std::int32_t> n_visible(const Slice& slice, const LayerConfig& layer) const;
   /// No token of the slice sees more rows.  A power of two where the step is short, so that it stays
   /// the same for many steps.
