@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "precis/ablation.h"
 #include "precis/plan.h"
 #include "precis/planner.h"
 #include "precis/session.h"
@@ -54,6 +55,9 @@ struct EngineOptions {
   StepLaunch launch = StepLaunch::kRepeated;
   // Called before anything is loaded, where the backend is a device with memory of its own.
   std::function<void(const DevicePlan&)> on_device_plan = {};
+  // Of every session's attention.  Random rows follow from the seed, the layer and the position.
+  Ablation ablation = Ablation::kNone;
+  std::uint64_t ablation_seed = 1;
 };
 
 /// What the opened model is, for display.
@@ -107,6 +111,8 @@ class Engine {
   const Tokenizer& tokenizer() const;
   std::int64_t max_tokens() const;
   ComputeMode mode() const;
+  Ablation ablation() const;
+  std::uint64_t ablation_seed() const;
 
   /// Bytes that a session of `n_tokens` takes: exact for weights and KV, an upper bound for the
   /// rest.

@@ -77,21 +77,24 @@ class Session {
   /// Records which rows the last token of every sync and step reads.  Off at first.
   enum class Observe : std::uint8_t { kOff, kOn };
   void observe_selection(Observe observe);
-  /// One entry per sparse layer, of the last token; empty when not observing.
+  /// One entry per sparse layer, of the last token; empty when not observing, and under an ablation
+  /// that leaves no selection (window, dense, csa-off).
   const std::vector<SelectedRows>& selected_rows() const;
 
   SessionStats stats() const;
 
   /// Writes tokens, rows, rings, states and logits to one file, atomically.
   ///
-  /// Errors    kIo — the file cannot be written in full; nothing is left behind
+  /// Errors    kIo — the file cannot be written in full; nothing is left behind; kUnsupported — the
+  ///           engine's attention is ablated, and the file would not say so
   /// Source    docs/snapshot_format.md
   Result<void> save(const std::filesystem::path& path) const;
 
   /// Replaces this session's content by a saved one; next logits are bitwise those of the save.
   ///
   /// Errors    kNotFound, kIo; kCorrupt — damaged or truncated; kUnsupported — another version,
-  ///           model or mode; kBudget — longer than max_tokens().  The session is unchanged.
+  ///           model or mode, or the engine's attention is ablated; kBudget — longer than
+  ///           max_tokens().  The session is unchanged.
   Result<void> load(const std::filesystem::path& path);
 
   struct Impl;

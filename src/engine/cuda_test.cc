@@ -98,6 +98,55 @@ TEST_P(CudaSteps, GoingBackRepeatsTheSameBits) {
   for (const TokenId token : tokens(10, 6)) ASSERT_EQ(step(*session, token), first[i++]);
 }
 
+// Rows that the host chooses: the same on both backends, whatever the cut into steps.
+TEST_P(CudaSteps, AblatedSelectionsEqualTheCpus) {
+  for (const Ablation ablation : {Ablation::kRandom, Ablation::kRecent}) {
+    const auto rows = [&](const std::string& backend, int chunk_tokens) {
+      const auto engine = Engine::open({.model = PRECIS_MODELS "/mini",
+                                        .backend = backend,
+                                        .mode = GetParam(),
+                                        .n_threads = 1,
+                                        .max_tokens = 2000,
+                                        .chunk_tokens = chunk_tokens,
+                                        .ablation = ablation});
+      EXPECT_TRUE(engine.ok()) << (engine.ok() ? "" : engine.error().message);
+      const auto session = std::move((*engine)->new_session()).value();
+      session->observe_selection(Session::Observe::kOn);
+      std::vector<std::vector<std::int32_t>> all;
+      EXPECT_TRUE(session->sync(tokens(300, 9)).ok());
+      for (const TokenId token : tokens(5, 10)) {
+        step(*session, token);
+        for (const SelectedRows& layer : session->selected_rows()) all.push_back(layer.rows);
+      }
+      return std::pair(all, Logits(session->logits().begin(), session->logits().end()));
+    };
+    const auto on_gpu = rows("cuda", 128);
+    EXPECT_EQ(on_gpu, rows("cuda", 3));
+    EXPECT_EQ(on_gpu.first, rows("cpu", 128).first);
+  }
+}
+
+// Without rows that the host chooses a step is recorded as ever.
+TEST_P(CudaSteps, StepsWithoutCompressedRowsRepeat) {
+  for (const Ablation ablation : {Ablation::kWindow, Ablation::kDense, Ablation::kNoHeavy}) {
+    std::vector<Logits> got;
+    for (const StepLaunch launch : {StepLaunch::kRepeated, StepLaunch::kDirect}) {
+      const auto engine = Engine::open({.model = PRECIS_MODELS "/mini",
+                                        .backend = "cuda",
+                                        .mode = GetParam(),
+                                        .n_threads = 1,
+                                        .max_tokens = 2000,
+                                        .launch = launch,
+                                        .ablation = ablation});
+      ASSERT_TRUE(engine.ok()) << engine.error().message;
+      const auto session = std::move((*engine)->new_session()).value();
+      ASSERT_TRUE(session->sync(tokens(300, 9)).ok());
+      for (const TokenId token : tokens(30, 10)) got.push_back(step(*session, token));
+    }
+    for (std::size_t i = 0; i < 30; ++i) ASSERT_EQ(got[i], got[30 + i]) << "step " << i;
+  }
+}
+
 // The kernels of released widths: four layers, one at least of each kind.
 TEST_P(CudaSteps, RepeatedEqualsDirectInTheReleasedShape) {
   expect_repeated_equals_direct(SyntheticModel{"flash", 4, 8}, tokens(120, 7), tokens(20, 8));

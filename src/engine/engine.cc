@@ -155,7 +155,8 @@ Result<LoadedModel> load_model(const EngineOptions& options, ModelConfig config,
     if (!spec.mtp) loaded.n_parameters += n_parameters(spec);
   }
   loaded.model = std::make_unique<Model>(std::move(config), std::move(tensors), *loaded.backend,
-                                         rounding_of(options.mode), chunk_tokens);
+                                         rounding_of(options.mode), chunk_tokens,
+                                         RowAblation{options.ablation, options.ablation_seed});
   return loaded;
 }
 
@@ -204,6 +205,13 @@ std::int64_t Engine::max_tokens() const {
 }
 ComputeMode Engine::mode() const {
   return impl_->options.mode;
+}
+
+Ablation Engine::ablation() const {
+  return impl_->options.ablation;
+}
+std::uint64_t Engine::ablation_seed() const {
+  return impl_->options.ablation_seed;
 }
 
 MemoryPlan Engine::plan(std::int64_t n_tokens) const {

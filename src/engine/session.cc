@@ -38,6 +38,7 @@ struct Session::Impl {
   void run(std::span<const TokenId> ids, bool last);
   void record(const SelectionView& view);
   SnapshotIdentity identity() const;
+  Result<void> check_saveable() const;
 
   Engine::Impl& engine;
   KvCache cache;
@@ -148,6 +149,17 @@ SnapshotIdentity Session::Impl::identity() const {
           static_cast<std::uint32_t>(engine.info.vocab_size)};
 }
 
+// Rows behind the first layers depend on what earlier tokens read, and a snapshot's identity names no
+// ablation.
+Result<void> Session::Impl::check_saveable() const {
+  const Ablation ablation = engine.options.ablation;
+  if (ablation == Ablation::kNone) return {};
+  return Error{ErrorCode::kUnsupported,
+               fmt::format("sessions are saved and loaded with whole attention only, and this one "
+                           "has ablation \"{}\"",
+                           ablation_info(ablation).name)};
+}
+
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::~Session() = default;
 
@@ -212,10 +224,12 @@ Result<void> Session::save(const std::filesystem::path& path) const {
   if (position() == 0) {
     return Error{ErrorCode::kInvalidArgument, "the session is empty: there is nothing to save"};
   }
+  PRECIS_TRY(impl_->check_saveable());
   return write_snapshot(path, impl_->identity(), impl_->tokens, impl_->logits, impl_->cache);
 }
 
 Result<void> Session::load(const std::filesystem::path& path) {
+  PRECIS_TRY(impl_->check_saveable());
   PRECIS_ASSIGN_OR_RETURN(SnapshotContent content,
                           read_snapshot(path, impl_->identity(), impl_->cache));
   impl_->tokens = std::move(content.tokens);
