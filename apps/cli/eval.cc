@@ -35,6 +35,7 @@ struct EvalFlags {
   std::uint64_t seed = 1;
   std::string form = "chat";
   bool single = false;
+  std::string ablation = "none";
   std::string haystack_file;
   std::string document_file;
   std::string directory = "eval-results";
@@ -162,6 +163,24 @@ class EvalBar {
   bool on_screen_ = false;
 };
 
+Result<std::unique_ptr<Engine>> open_subject(const EvalFlags& flags, Ablation ablation) {
+  PRECIS_ASSIGN_OR_RETURN(EngineOptions options, engine_options(flags.model));
+  options.ablation = ablation;
+  options.ablation_seed = flags.seed;
+  show_plan_before_load(options, flags.output.progress());
+  return Engine::open(options);
+}
+
+// Before anything is read: the ablation's name, and that there is an engine to change.
+Result<Ablation> ablation_of(const EvalFlags& flags) {
+  PRECIS_ASSIGN_OR_RETURN(const Ablation ablation, parse_ablation(flags.ablation));
+  if (ablation != Ablation::kNone && !flags.endpoint.url.empty()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--ablate changes the attention of a model here: want no --url with it"};
+  }
+  return ablation;
+}
+
 // What the model card of the bundled model says about its training.
 void add_training_notes(const EvalFlags& flags, EvalOptions& options) {
   const Result<std::filesystem::path> model = model_path(flags.model);
@@ -171,7 +190,8 @@ void add_training_notes(const EvalFlags& flags, EvalOptions& options) {
                    {"wordings seen in training", "yes, except those of niah_heldout"}};
 }
 
-Result<EvalRun> evaluate(const EvalFlags& flags, const EvalOptions& options, EvalTiming& timing) {
+Result<EvalRun> evaluate(const EvalFlags& flags, const EvalOptions& options, Ablation ablation,
+                         EvalTiming& timing) {
   EvalBar bar(flags.output.progress());
   const EvalProgressFn progress = [&](const EvalProgress& now) {
     bar.show(now);
@@ -188,8 +208,7 @@ Result<EvalRun> evaluate(const EvalFlags& flags, const EvalOptions& options, Eva
                             endpoint_subject(endpoint, options.form));
     return run_eval(options, tokenizer, *subject, flags.directory, progress, &timing);
   }
-  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                          open_engine(flags.model, flags.output.progress()));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, open_subject(flags, ablation));
   PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<EvalSubject> subject,
                           local_subject(*engine, options.form));
   return run_eval(options, engine->tokenizer(), *subject, flags.directory, progress, &timing);
@@ -197,10 +216,11 @@ Result<EvalRun> evaluate(const EvalFlags& flags, const EvalOptions& options, Eva
 
 Result<void> eval(const EvalFlags& flags) {
   if (!flags.plot_file.empty()) PRECIS_TRY(picture_format(flags.plot_file));
+  PRECIS_ASSIGN_OR_RETURN(const Ablation ablation, ablation_of(flags));
   PRECIS_ASSIGN_OR_RETURN(EvalOptions options, eval_options(flags));
   if (flags.endpoint.url.empty()) add_training_notes(flags, options);
   EvalTiming timing;
-  PRECIS_ASSIGN_OR_RETURN(const EvalRun run, evaluate(flags, options, timing));
+  PRECIS_ASSIGN_OR_RETURN(const EvalRun run, evaluate(flags, options, ablation, timing));
   const EvalSummary summary = summarise(run);
   if (!flags.plot_file.empty()) PRECIS_TRY(write_heat_maps(flags.plot_file, run, summary));
   if (flags.output.json) {
@@ -254,6 +274,21 @@ void add_task_flags(CLI::App& command, EvalFlags& flags) {
       ->type_name("FILE");
 }
 
+std::string ablate_help() {
+  std::string help = "Shows what a score owes to the attention:";
+  for (const AblationInfo& info : ablations()) {
+    if (info.ablation != Ablation::kNone) help += fmt::format("\n{}: {}", info.name, info.effect);
+  }
+  return help;
+}
+
+void add_ablation_flag(CLI::App& command, EvalFlags& flags) {
+  command.add_option("--ablate", flags.ablation, ablate_help())
+      ->capture_default_str()
+      ->type_name("NAME")
+      ->group("Model");
+}
+
 void add_result_flags(CLI::App& command, EvalFlags& flags) {
   command
       .add_option("--out", flags.directory,
@@ -304,11 +339,13 @@ void add_eval(CLI::App& app, int& exit_code) {
       "  precis eval\n"
       "  precis eval --tasks niah --lengths 4K,32K,128K --samples 5 --plot heat_map.png\n"
       "  precis eval --my-document report.txt --lengths 16K\n"
+      "  precis eval --tasks niah --lengths 4K,8K --ablate window --out results/window\n"
       "  precis eval --url http://localhost:8000/v1 --model NAME --parallel 4\n"
       "  precis eval compare results/a results/b\n");
   add_task_flags(command, *flags);
   add_result_flags(command, *flags);
   add_engine_flags(command, flags->model);
+  add_ablation_flag(command, *flags);
   add_endpoint_flags(command, *flags);
   add_output_flags(command, flags->output);
   command.require_subcommand(0, 1);

@@ -16,6 +16,26 @@
 namespace precis::cli {
 namespace {
 
+bool is_ablated(const EvalRun& run) {
+  return eval_ablation(run) != ablation_info(Ablation::kNone).name;
+}
+
+// Above the tables of a run that was not made with whole attention.
+void print_ablation(const EvalRun& run) {
+  if (!is_ablated(run)) return;
+  const std::string name = eval_ablation(run);
+  const auto known = ablations();
+  const auto info = std::ranges::find(known, name, &AblationInfo::name);
+  fmt::print("ablation {}{}{}\n\n", name, info == known.end() ? "" : ": ",
+             info == known.end() ? std::string_view() : info->effect);
+}
+
+// "results/a", with the ablation behind it where there is one.
+std::string directory_text(const std::string& directory, const EvalRun& run) {
+  if (!is_ablated(run)) return directory;
+  return fmt::format("{} (ablation {})", directory, eval_ablation(run));
+}
+
 std::string percent(double share) {
   return fmt::format("{:.1f}", 100 * share);
 }
@@ -182,6 +202,7 @@ std::string short_disclosure(const EvalRun& run) {
     parts.push_back(value("precision"));
     parts.push_back("k " + value("k"));
   }
+  if (is_ablated(run)) parts.push_back("ablation " + eval_ablation(run));
   parts.push_back(value("prompt form"));
   parts.push_back(value("haystack"));
   if (value("shared prefill") == "yes") parts.emplace_back("shared prefill");
@@ -238,7 +259,11 @@ Result<void> show_comparison(const CompareFlags& flags) {
   PRECIS_ASSIGN_OR_RETURN(const EvalRun b, load_eval(flags.b));
   PRECIS_ASSIGN_OR_RETURN(const std::vector<EvalComparison> cells, compare_evals(a, b));
   if (flags.json) {
-    Json out = {{"a", flags.a}, {"b", flags.b}, {"cells", Json::array()}};
+    Json out = {{"a", flags.a},
+                {"b", flags.b},
+                {"ablation_a", eval_ablation(a)},
+                {"ablation_b", eval_ablation(b)},
+                {"cells", Json::array()}};
     for (const EvalComparison& cell : cells) {
       out["cells"].push_back({{"task", cell.task},
                               {"metric", eval_metric_name(cell.metric)},
@@ -274,7 +299,8 @@ Result<void> show_comparison(const CompareFlags& flags) {
                format_count(cell.n_only_a), format_count(cell.n_only_b),
                fmt::format("{:.3f}", cell.mcnemar_p), format_count(cell.n_questions)});
   }
-  fmt::print("A: {}\nB: {}\n\n{}", flags.a, flags.b, table.text());
+  fmt::print("A: {}\nB: {}\n\n{}", directory_text(flags.a, a), directory_text(flags.b, b),
+             table.text());
   return {};
 }
 
@@ -285,6 +311,7 @@ void print_eval(const EvalRun& run, const EvalSummary& summary) {
     fmt::print("no results yet\n");
     return;
   }
+  print_ablation(run);
   print_scores(summary);
   print_effective(summary);
   for (const DepthGrid& grid : depth_grids(summary)) print_grid(grid);
@@ -294,7 +321,9 @@ void print_eval(const EvalRun& run, const EvalSummary& summary) {
 }
 
 Json eval_json(const EvalRun& run, const EvalSummary& summary) {
-  Json out = {{"configuration", Json::object()}, {"disclosure", summary.disclosure}};
+  Json out = {{"ablation", eval_ablation(run)},
+              {"configuration", Json::object()},
+              {"disclosure", summary.disclosure}};
   for (const auto& [key, value] : run.configuration) out["configuration"][key] = value;
   out["cells"] = Json::array();
   for (const EvalCell& cell : summary.cells) out["cells"].push_back(cell_json(cell));

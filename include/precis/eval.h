@@ -176,6 +176,10 @@ struct EvalRun {
   std::vector<std::pair<std::string, std::string>> configuration;  // of options and subject
   std::vector<EvalRecord> records;
 };
+/// The key of a configuration that names the ablation; a run of whole attention has none.
+inline constexpr const char* kAblationKey = "ablation";
+/// The ablation that a run was made with; "none" for whole attention, and for an endpoint.
+std::string eval_ablation(const EvalRun& run);
 
 struct EvalProgress {
   std::int64_t n_done = 0;  // questions, those found in the directory included

@@ -102,11 +102,21 @@ class LocalSubject : public EvalSubject {
 
   std::vector<std::pair<std::string, std::string>> description() const override {
     const ModelInfo& info = engine_.info();
-    return {{"model", info.name},
-            {"model hash", fmt::format("{:016x}", info.fingerprint)},
-            {"precision", std::string(compute_mode_name(engine_.mode()))},
-            {"k", fmt::format("{}", info.index_topk)},
-            {"device", fmt::format("{} {}", info.backend, info.isa)}};
+    const Ablation ablation = engine_.ablation();
+    std::vector<std::pair<std::string, std::string>> out = {
+        {"model", info.name},
+        {"model hash", fmt::format("{:016x}", info.fingerprint)},
+        {"precision", std::string(compute_mode_name(engine_.mode()))},
+        {"k", fmt::format("{}", info.index_topk)}};
+    // Whole attention is not named, so that results kept before there were ablations go on.
+    if (ablation != Ablation::kNone) {
+      out.emplace_back(kAblationKey, ablation_info(ablation).name);
+    }
+    if (ablation == Ablation::kRandom) {
+      out.emplace_back("ablation seed", fmt::format("{}", engine_.ablation_seed()));
+    }
+    out.emplace_back("device", fmt::format("{} {}", info.backend, info.isa));
+    return out;
   }
   int max_parallel() const override { return 1; }
   std::int64_t max_tokens() const override { return engine_.max_tokens(); }

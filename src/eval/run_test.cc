@@ -141,6 +141,71 @@ TEST(LocalSubject, TheBundledModelFindsFactsAndItsIndexersTheirRows) {
   }
 }
 
+// niah at 2,048 tokens, facts at the start, the middle and the end of the text.
+Result<EvalRun> ablated_run(Ablation ablation, const ScratchDirectory& directory) {
+  PRECIS_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Engine> engine,
+      Engine::open({.model = PRECIS_MODELS "/mini", .max_tokens = 2048, .ablation = ablation}));
+  PRECIS_ASSIGN_OR_RETURN(const std::unique_ptr<EvalSubject> subject,
+                          local_subject(*engine, PromptForm::kChat));
+  EvalOptions options = small_options();
+  options.tasks = {"niah"};
+  options.lengths = {2048};
+  return run_eval(options, engine->tokenizer(), *subject, directory.path());
+}
+
+// Seven windows of 128 reach 889 tokens back: what lies farther is found by compressed rows or not at
+// all.
+TEST(LocalSubject, WithoutCompressedRowsNothingIsFoundFarBack) {
+  const ScratchDirectory directory;
+  const auto run = ablated_run(Ablation::kWindow, directory);
+  ASSERT_TRUE(run.ok()) << run.error().message;
+  ASSERT_EQ(run->records.size(), 6U);
+  for (const EvalRecord& record : run->records) {
+    if (record.depth < 100) {
+      EXPECT_FALSE(record.exact) << record.id << " " << record.output;
+    }
+    EXPECT_TRUE(record.recall.empty()) << record.id;
+  }
+}
+
+TEST(LocalSubject, ByRandomRowsLittleIsSelectedOfWhatIsAsked) {
+  const ScratchDirectory directory;
+  const auto run = ablated_run(Ablation::kRandom, directory);
+  ASSERT_TRUE(run.ok()) << run.error().message;
+  std::int64_t n_hit = 0;
+  std::int64_t n_tokens = 0;
+  for (const EvalRecord& record : run->records) {
+    if (record.depth == 100) continue;
+    EXPECT_FALSE(record.exact) << record.id << " " << record.output;
+    for (const SelectorRecall& layer : record.recall) {
+      n_hit += layer.n_hit;
+      n_tokens += layer.n_tokens;
+    }
+  }
+  // 32 of some 500 rows, and two of them hold a token: one in eight.
+  ASSERT_GT(n_tokens, 0);
+  EXPECT_LT(3 * n_hit, n_tokens);
+}
+
+TEST(RunEval, ResultsOfAnAblationAreNamedAndKeptApart) {
+  const ScratchDirectory directory;
+  const auto ablated = ablated_run(Ablation::kRandom, directory);
+  ASSERT_TRUE(ablated.ok()) << ablated.error().message;
+  const auto kept = load_eval(directory.path());
+  ASSERT_TRUE(kept.ok());
+  EXPECT_EQ(eval_ablation(*kept), "random");
+  EXPECT_NE(summarise(*kept).disclosure.find("ablation random"), std::string::npos);
+  for (const Ablation other : {Ablation::kNone, Ablation::kWindow}) {
+    const auto refused = ablated_run(other, directory);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(refused.error().message.find("ablation \"random\""), std::string::npos)
+        << refused.error().message;
+  }
+  EXPECT_EQ(eval_ablation(EvalRun{}), "none");
+}
+
 TEST(Summarise, AveragesAllDepthsButTheWindowsAndNamesTheLongestGoodLength) {
   EvalRun run;
   for (const std::int64_t length : {4096, 8192}) {

@@ -195,6 +195,13 @@ std::string disclosure_of(const EvalRun& run) {
 
 }  // namespace
 
+std::string eval_ablation(const EvalRun& run) {
+  for (const auto& [key, value] : run.configuration) {
+    if (key == kAblationKey) return value;
+  }
+  return std::string(ablation_info(Ablation::kNone).name);
+}
+
 EvalSummary summarise(const EvalRun& run) {
   using Key = std::tuple<std::size_t, std::int64_t, double>;
   std::map<Key, std::vector<const EvalRecord*>> by_length;
