@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "backend/cuda/dense/dense.h"
+#include "backend/cuda/dense/few.h"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/product.h"
 
@@ -55,6 +56,9 @@ void multiply_rows(Device& device, const LinearArgs& args, std::span<const Linea
   if (is_quantised && (!others.empty() || !wants_codes)) x = quantised(device, x);
   for (const LinearTarget* target : others) multiply_one(device, args, *target, x);
   if (dense.empty()) return;
+  if (wants_codes && args.n_groups == 1 && fits_few(args.x)) {
+    return multiply_few(device, args.x, dense);
+  }
   const DenseInput input =
       wants_codes ? quantise_rows(device, args.x)
                   : split_rows(device, x, args.n_groups, dense.front().weight, args.rounding);

@@ -31,9 +31,7 @@ struct DenseConfig {
 
   // 64 rows each.  Two of them keep the tensor cores busy: one adds its block while the other multiplies.
   static constexpr int kConsumers = kIsLarge ? 2 : 1;
-  // Tokens of one instruction.  Sums of a block and of all blocks fit the registers up to 128.
-  static constexpr int kMmaTokens = kTokens < 128 ? kTokens : 128;
-  static constexpr int kParts = kTokens / kMmaTokens;
+  static_assert(kTokens <= 128, "sums of a block and of all blocks fit the registers");
   // Blocks along k of a stage: with few tokens a block is too short to wait for each.
   static constexpr int kBatch = kIsLarge ? 1 : kKind == DenseKind::kFp8 ? 4 : 2;
   // Blocks of threads that share the input's tiles by multicast.

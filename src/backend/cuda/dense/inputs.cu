@@ -4,6 +4,7 @@
 
 #include "backend/cuda/dense/config.h"
 #include "backend/cuda/dense/dense.h"
+#include "backend/cuda/dense/quantise.cuh"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 #include "base/check.h"
@@ -13,52 +14,40 @@ namespace precis::cuda {
 namespace {
 
 constexpr int kThreads = kAtomRows * kWarp;
-constexpr int kPerLane = kSumBlock / kWarp;
 
-// Columns 4·lane … 4·lane + 3 of a block of 128; zeros beyond the width and the last token.
-__device__ void load_block(Mat<const float> x, int token, int first, int width,
-                           float (&values)[kPerLane]) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const float* from = x.data + token * x.stride + first + kPerLane * lane;
-  if (token < x.rows && kPerLane * (lane + 1) <= width &&
-      reinterpret_cast<std::uintptr_t>(from) % sizeof(float4) == 0) {
-    const float4 four = *reinterpret_cast<const float4*>(from);
-    values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kPerLane; ++i) {
-    values[i] = token < x.rows && kPerLane * lane + i < width ? from[i] : 0;
-  }
-}
+// Blocks along k that a warp has in flight where there is work for every warp.
+constexpr int kManyBlocks = 4;
+constexpr int kManyTokens = 1024;
 
-// Grid: blocks along k, groups of 8 tokens.
+// Grid: blocks along k, kBlocks at a time; groups of 8 tokens.
+template <int kBlocks>
 __global__ void __launch_bounds__(kThreads)
-    quantise_tokens(Mat<const float> x, int padded_tokens, std::uint8_t* tiles, float* scales) {
+    quantise_tokens(Mat<const float> x, int padded_tokens, int n_blocks, std::uint8_t* tiles,
+                    float* scales) {
   begin_kernel();
-  const int block = static_cast<int>(blockIdx.x);
   const int in_atom = static_cast<int>(threadIdx.x) / kWarp;
   const int token = static_cast<int>(blockIdx.y) * kAtomRows + in_atom;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  float values[kPerLane];
-  load_block(x, token, block * kSumBlock, static_cast<int>(x.cols) - block * kSumBlock, values);
-  std::uint32_t max_bits = 0;
+  const int first = static_cast<int>(blockIdx.x) * kBlocks;
+  const int width = static_cast<int>(x.cols);
+  float values[kBlocks][kPerLane];
 #pragma unroll
-  for (const float value : values) max_bits = max(max_bits, __float_as_uint(value) & 0x7fffffff);
-  float amax = __uint_as_float(warp_max(max_bits));
-  amax = amax < 1e-4f ? 1e-4f : amax;
-  const float scale = e8m0_to_float(encode_e8m0_ceil(amax * (1.0f / kE4m3Max)));
-  const float inverse = 1.0f / scale;
-  std::uint32_t codes = 0;
-#pragma unroll
-  for (int i = 0; i < kPerLane; ++i) {
-    codes |= std::uint32_t{encode_e4m3(values[i] * inverse)} << (8 * i);
+  for (int i = 0; i < kBlocks; ++i) {
+    const int column = (first + i) * kSumBlock;
+    load_block(x, token, column, width - column, values[i]);
   }
-  std::uint8_t* atom =
-      tiles +
-      (static_cast<std::int64_t>(block) * (padded_tokens / kAtomRows) + blockIdx.y) * kAtomBytes;
-  *reinterpret_cast<std::uint32_t*>(atom + swizzled(in_atom, kPerLane * lane)) = codes;
-  if (lane == 0) scales[static_cast<std::int64_t>(block) * padded_tokens + token] = scale;
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i) {
+    const int block = first + i;
+    if (block >= n_blocks) break;
+    float scale;
+    const std::uint32_t codes = quantise_block(values[i], scale);
+    std::uint8_t* atom =
+        tiles +
+        (static_cast<std::int64_t>(block) * (padded_tokens / kAtomRows) + blockIdx.y) * kAtomBytes;
+    *reinterpret_cast<std::uint32_t*>(atom + swizzled(in_atom, kPerLane * lane)) = codes;
+    if (lane == 0) scales[static_cast<std::int64_t>(block) * padded_tokens + token] = scale;
+  }
 }
 
 struct SplitCall {
@@ -138,8 +127,14 @@ DenseInput quantise_rows(Device& device, Mat<const float> x) {
   const std::int64_t n_values = std::int64_t{input.n_blocks} * input.padded_tokens;
   auto* tiles = device.workspace.take<std::uint8_t>(n_values * kAtomRowBytes);
   auto* scales = device.workspace.take<float>(n_values);
-  launch_overlapping(device, quantise_tokens, grid_of(input), kThreads, 0, 1, x,
-                     input.padded_tokens, tiles, scales);
+  dim3 grid = grid_of(input);
+  auto* kernel = quantise_tokens<1>;
+  if (input.n_tokens >= kManyTokens) {
+    kernel = quantise_tokens<kManyBlocks>;
+    grid.x = ceil_div(grid.x, kManyBlocks);
+  }
+  launch_overlapping(device, kernel, grid, kThreads, 0, 1, x, input.padded_tokens, input.n_blocks,
+                     tiles, scales);
   input.tiles = tiles;
   input.scales = scales;
   return input;

@@ -2,39 +2,12 @@
 // multiply them (weights are the 64-row operand) and add each block of 128 to their sums.
 #pragma once
 
-#include <cuda.h>
-
+#include "backend/cuda/dense/call.cuh"
 #include "backend/cuda/dense/config.h"
-#include "backend/cuda/dense/dense.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/numbers.cuh"
 
 namespace precis::cuda {
-
-inline constexpr int kMaxTargets = 4;
-
-struct DenseCall {
-  CUtensorMap maps[kMaxTargets];  // of the weights' codes: boxes of a tile
-  DenseInput x;
-  DenseTarget targets[kMaxTargets];
-  int first_block[kMaxTargets];  // of a target's rows, in blocks of `rows`
-  int n_targets;
-  int n_groups;
-  int rows;  // of a block of weights' rows: 8, 16, 32, 64, or 64 a consumer
-  int n_row_blocks;
-  int n_token_tiles;
-  Rounding rounding;
-};
-
-// One piece of work: rows of a target by tokens.
-struct DenseTile {
-  const DenseTarget* target;
-  const CUtensorMap* map;
-  int first_row;
-  int first_token;
-  int first_input_block;  // of the group that the rows read
-  bool has_rows;
-};
 
 template <typename Config>
 class DenseProduct {
@@ -72,6 +45,7 @@ class DenseProduct {
     int n_have_weights = min(n_batches_, Config::kStages);
     for (int work = first_work(); work < n_work(); work += n_clusters()) {
       const DenseTile tile = tile_of(work);
+      const int first_block = first_input_block(call_, tile, n_blocks_);
       for (int plane = 0; plane < n_planes; ++plane) {
         for (int batch = 0; batch < n_batches_; ++batch, at.advance()) {
           if (n_have_weights > 0) {
@@ -80,7 +54,7 @@ class DenseProduct {
             wait(&empty_[at.stage], at.parity ^ 1);
             copy_weights(tile, batch, at.stage);
           }
-          copy_inputs(tile, plane, batch, at.stage);
+          copy_inputs(tile, first_block, plane, batch, at.stage);
         }
       }
     }
@@ -90,53 +64,31 @@ class DenseProduct {
     RingPlace<Config::kStages> at;
     for (int work = first_work(); work < n_work(); work += n_clusters()) {
       const DenseTile tile = tile_of(work);
-      float totals[Config::kParts][Config::kMmaTokens / 2] = {};
+      Sums totals = {};
       for (int plane = 0; plane < n_planes; ++plane) {
         for (int batch = 0; batch < n_batches_; ++batch, at.advance()) {
-          float scales[Config::kBatch];
+          std::uint32_t scales[Config::kBatch] = {};
           load_weight_scales(tile, batch, scales);
           wait(&full_[at.stage], at.parity);
-#pragma unroll
-          for (int part = 0; part < Config::kParts; ++part) {
-            add_batch(batch, at.stage, part, scales, totals[part]);
-          }
+          add_batch(batch, at.stage, scales, totals);
           release(at.stage);
         }
       }
-#pragma unroll
-      for (int part = 0; part < Config::kParts; ++part) store(tile, part, totals[part]);
+      store(tile, totals);
     }
   }
 
  private:
-  using Sums = float[Config::kMmaTokens / 2];
+  using Sums = float[Config::kTokens / 2];
 
-  __device__ int first_work() const {
-    return static_cast<int>(blockIdx.x) / Config::kCluster;
-  }
-  __device__ int n_clusters() const {
-    return static_cast<int>(gridDim.x) / Config::kCluster;
-  }
-  __device__ int n_work() const {
-    return n_row_pieces_ * call_.n_token_tiles;
-  }
+  __device__ int first_work() const { return static_cast<int>(blockIdx.x) / Config::kCluster; }
+  __device__ int n_clusters() const { return static_cast<int>(gridDim.x) / Config::kCluster; }
+  __device__ int n_work() const { return n_row_pieces_ * call_.n_token_tiles; }
 
   // Rows run fastest: blocks that run together share tokens and, between them, all weights.
   __device__ DenseTile tile_of(int work) const {
-    const int row_block = work % n_row_pieces_ * Config::kCluster + rank_;
-    int t = call_.n_targets - 1;
-    while (row_block < call_.first_block[t]) --t;
-    const DenseTarget& target = call_.targets[t];
-    DenseTile tile;
-    tile.target = &target;
-    tile.map = &call_.maps[t];
-    tile.first_row = (row_block - call_.first_block[t]) * call_.rows;
-    tile.first_token = work / n_row_pieces_ * Config::kTokens;
-    tile.first_input_block =
-        call_.n_groups == 1 ? 0
-                            : tile.first_row / (target.weight.n_out / call_.n_groups) * n_blocks_;
-    tile.has_rows = row_block < call_.n_row_blocks;
-    return tile;
+    return DenseTile(call_, work % n_row_pieces_ * Config::kCluster + rank_,
+                     work / n_row_pieces_ * Config::kTokens);
   }
 
   __device__ std::uint8_t* weights_at(int stage) const {
@@ -173,7 +125,8 @@ class DenseProduct {
     }
   }
 
-  __device__ void copy_inputs(const DenseTile& tile, int plane, int batch, int stage) const {
+  __device__ void copy_inputs(const DenseTile& tile, int first_block, int plane, int batch,
+                              int stage) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int n_blocks = blocks_of(batch);
     const int n_tiles = n_blocks * Config::kInputTiles;
@@ -184,7 +137,7 @@ class DenseProduct {
                                           (kHasScales ? n_blocks * Config::kTokens * 4 : 0));
     }
     __syncwarp();
-    const int block = tile.first_input_block + batch * Config::kBatch;
+    const int block = first_block + batch * Config::kBatch;
     if (lane < n_tiles) {
       const std::int64_t k_tile =
           static_cast<std::int64_t>(plane * call_.x.n_blocks + block) * Config::kInputTiles + lane;
@@ -219,34 +172,32 @@ class DenseProduct {
 
   // Of a batch's blocks; asked for before the batch is waited for.
   __device__ void load_weight_scales(const DenseTile& tile, int batch,
-                                     float (&scales)[Config::kBatch]) const {
+                                     std::uint32_t (&scales)[Config::kBatch]) const {
     if constexpr (Config::kKind != DenseKind::kBf16) {
       const WeightView& weight = tile.target->weight;
       const int row = tile.first_row + consumer_ * kWeightRows;
       if (!tile.has_rows || row >= weight.n_out) return;
-      const std::uint8_t* line =
-          weight.scales + static_cast<std::int64_t>(row / kSumBlock) * weight.scale_cols;
 #pragma unroll
       for (int b = 0; b < Config::kBatch; ++b) {
-        const int block = min(batch * Config::kBatch + b, n_blocks_ - 1);
-        scales[b] = e8m0_to_float(__ldg(line + block));
+        scales[b] = load_scale(weight, row, min(batch * Config::kBatch + b, n_blocks_ - 1));
       }
     }
   }
 
-  __device__ void add_batch(int batch, int stage, int part, const float (&scales)[Config::kBatch],
+  __device__ void add_batch(int batch, int stage, const std::uint32_t (&scales)[Config::kBatch],
                             Sums& totals) const {
     // Blocks beyond the last are multiplied as the ring holds them, and not added.
     Sums sums[Config::kBatch];
     if constexpr (Config::kKind == DenseKind::kFp8ByBf16) {
-      multiply_expanded(stage, part, sums);
+      multiply_expanded(stage, sums);
     } else {
-      multiply_stored(stage, part, sums);
+      multiply_stored(stage, sums);
     }
     const int n_blocks = blocks_of(batch);
 #pragma unroll
     for (int b = 0; b < Config::kBatch; ++b) {
-      if (b < n_blocks) add_block(scales[b], b, stage, part, sums[b], totals);
+      if (b < n_blocks)
+        add_block(e8m0_to_float(static_cast<std::uint8_t>(scales[b])), b, stage, sums[b], totals);
     }
   }
 
@@ -254,26 +205,24 @@ class DenseProduct {
     return weights_at(stage) +
            (consumer_ * Config::kBatch * Config::kWeightTiles + tile) * kTileBytes;
   }
-  __device__ std::uint64_t input_tile(int stage, int tile, int part) const {
-    return describe(inputs_at(stage) + tile * Config::kInputTileBytes +
-                    part * Config::kMmaTokens * kAtomRowBytes);
+  __device__ std::uint64_t input_tile(int stage, int tile) const {
+    return describe(inputs_at(stage) + tile * Config::kInputTileBytes);
   }
 
-  __device__ void multiply_stored(int stage, int part, Sums (&sums)[Config::kBatch]) const {
+  __device__ void multiply_stored(int stage, Sums (&sums)[Config::kBatch]) const {
     using Type = std::conditional_t<Config::kKind == DenseKind::kFp8, E4m3, Bf16>;
     constexpr int kStepsPerTile = kAtomRowBytes / 32;
     begin_products();
+    // The blocks of a batch in turn: a product does not wait for the one that it adds to.
 #pragma unroll
-    for (int b = 0; b < Config::kBatch; ++b) {
+    for (int s = 0; s < Config::kWeightTiles * kStepsPerTile; ++s) {
+      const int t = s / kStepsPerTile;
 #pragma unroll
-      for (int t = 0; t < Config::kWeightTiles; ++t) {
-        const std::uint64_t weights = describe(weight_tile(stage, b * Config::kWeightTiles + t));
-        const std::uint64_t inputs = input_tile(stage, b * Config::kWeightTiles + t, part);
-#pragma unroll
-        for (int s = 0; s < kStepsPerTile; ++s) {
-          multiply_tiles<Type, Config::kMmaTokens>(sums[b], along_k(weights, s), along_k(inputs, s),
-                                                   t + s > 0);
-        }
+      for (int b = 0; b < Config::kBatch; ++b) {
+        const int tile = b * Config::kWeightTiles + t;
+        multiply_tiles<Type, Config::kTokens>(
+            sums[b], along_k(describe(weight_tile(stage, tile)), s % kStepsPerTile),
+            along_k(input_tile(stage, tile), s % kStepsPerTile), s > 0);
       }
     }
     commit_products();
@@ -291,7 +240,7 @@ class DenseProduct {
 
   // The columns of a block come in the order in which a lane's 16-byte loads hold them; split_rows
   // puts the input's columns into the same order.
-  __device__ void multiply_expanded(int stage, int part, Sums (&sums)[Config::kBatch]) const {
+  __device__ void multiply_expanded(int stage, Sums (&sums)[Config::kBatch]) const {
     constexpr int kSteps = kSumBlock / 16;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int row = static_cast<int>(threadIdx.x) % kWarpgroup / kWarp * 16 + lane / 4;
@@ -316,12 +265,12 @@ class DenseProduct {
     }
     begin_products();
 #pragma unroll
-    for (int b = 0; b < Config::kBatch; ++b) {
+    for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        const std::uint64_t inputs = input_tile(stage, 2 * b + s / 4, part);
-        multiply_registers<Bf16, Config::kMmaTokens>(sums[b], weights[b][s], along_k(inputs, s % 4),
-                                                     s > 0);
+      for (int b = 0; b < Config::kBatch; ++b) {
+        const std::uint64_t inputs = input_tile(stage, 2 * b + s / 4);
+        multiply_registers<Bf16, Config::kTokens>(sums[b], weights[b][s], along_k(inputs, s % 4),
+                                                  s > 0);
       }
     }
     commit_products();
@@ -330,23 +279,23 @@ class DenseProduct {
     for (int b = 0; b < Config::kBatch; ++b) hold(sums[b]);
   }
 
-  __device__ void add_block(float weight_scale, int in_batch, int stage, int part, const Sums& sums,
+  __device__ void add_block(float weight_scale, int in_batch, int stage, const Sums& sums,
                             Sums& totals) const {
     if constexpr (Config::kKind == DenseKind::kBf16) {
 #pragma unroll
-      for (int i = 0; i < Config::kMmaTokens / 2; ++i) totals[i] += sums[i];
+      for (int i = 0; i < Config::kTokens / 2; ++i) totals[i] += sums[i];
       return;
     }
     if constexpr (Config::kKind == DenseKind::kFp8ByBf16) {
 #pragma unroll
-      for (int i = 0; i < Config::kMmaTokens / 2; ++i) {
+      for (int i = 0; i < Config::kTokens / 2; ++i) {
         totals[i] = fmaf(sums[i], weight_scale, totals[i]);
       }
     } else {
-      const float* scales = input_scales_at(stage) + in_batch * Config::kTokens +
-                            part * Config::kMmaTokens + threadIdx.x % 4 * 2;
+      const float* scales =
+          input_scales_at(stage) + in_batch * Config::kTokens + threadIdx.x % 4 * 2;
 #pragma unroll
-      for (int j = 0; j < Config::kMmaTokens / 8; ++j) {
+      for (int j = 0; j < Config::kTokens / 8; ++j) {
         const float2 two = *reinterpret_cast<const float2*>(scales + 8 * j);
         const float low = two.x * weight_scale;
         const float high = two.y * weight_scale;
@@ -359,19 +308,19 @@ class DenseProduct {
   }
 
   // A warp writes whole sectors: eight neighbouring outputs of four tokens at a time.
-  __device__ void store(const DenseTile& tile, int part, const Sums& totals) const {
+  __device__ void store(const DenseTile& tile, const Sums& totals) const {
     if (!tile.has_rows) return;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int in_tile = static_cast<int>(threadIdx.x) % kWarpgroup / kWarp * 16 + lane / 4;
     const int n_rows = min(call_.rows, kWeightRows);
-    const int token = tile.first_token + part * Config::kMmaTokens + lane % 4 * 2;
+    const int token = tile.first_token + lane % 4 * 2;
     const Mat<float>& out = tile.target->out;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int row = tile.first_row + consumer_ * kWeightRows + in_tile + 8 * h;
       if (in_tile + 8 * h >= n_rows || row >= tile.target->weight.n_out) continue;
 #pragma unroll
-      for (int i = 0; i < Config::kMmaTokens / 2; ++i) {
+      for (int i = 0; i < Config::kTokens / 2; ++i) {
         if (i / 2 % 2 != h) continue;
         const int t = token + i / 4 * 8 + i % 2;
         if (t < call_.x.n_tokens) {
