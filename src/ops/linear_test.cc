@@ -114,7 +114,7 @@ TEST_P(Linear, RandomDataStaysWithinTheRoundingOfItsChain) {
       const std::vector<float> rounded = run(*backend_, c, weight, x, n_tokens);
       const std::vector<float> want_rounded = run(*ref_, c, weight, x, n_tokens);
       if (sums_in_fp8(GetParam(), c)) {
-        expect_norm_within(rounded, want_rounded, 0x1p-8, c.text());
+        expect_norm_within(rounded, want_rounded, 0x1p-9, c.text());
       } else {
         expect_few_differ(rounded, want_rounded, 0.01, c.text());
       }

@@ -33,7 +33,9 @@ const DenseCase kCases[] = {
     {WeightFormat::kFp8Block, 384, 512, 1, InputQuant::kFp8Group128},
     {WeightFormat::kFp8Block, 512, 640, 2, InputQuant::kNone},
     {WeightFormat::kFp8Block, 448, 384, 1, InputQuant::kNone},
-    {WeightFormat::kBf16, 520, 1100, 1, InputQuant::kNone},
+    {WeightFormat::kFp8Block, 331, 384, 1, InputQuant::kFp8Group128, Rounding::kBf16},
+    {WeightFormat::kBf16, 520, 1100, 1, InputQuant::kNone},  // rows that no TMA unit copies
+    {WeightFormat::kBf16, 520, 1104, 1, InputQuant::kNone},
     {WeightFormat::kBf16, 512, 512, 2, InputQuant::kNone},
     {WeightFormat::kBf16, 256, 512, 2, InputQuant::kNone},  // groups smaller than a cluster's rows
 };
@@ -71,6 +73,33 @@ TEST_F(DenseOnGpu, EveryChunkGivesTheSameBits) {
         expect_same_bits(run(c, weight, x, chunk), whole,
                          c.text() + ", chunk " + std::to_string(chunk));
       }
+    }
+  }
+}
+
+// A few tokens are quantised where they are multiplied, by blocks of 8 to 64 rows of a weight; many are the
+// other operand of the tensor cores, in tiles of 128 or 256 and more of them than blocks.
+TEST_F(DenseOnGpu, FewTokensHaveTheBitsOfMany) {
+  struct Shape {
+    std::int64_t n_out;
+    std::int64_t n_in;
+    std::int64_t n_tokens;
+  };
+  const Shape shapes[] = {{1000, 1152, 70}, {200, 8192, 65},     {2000, 272, 300},
+                          {4096, 256, 140}, {20'000, 256, 1030}, {20'000, 512, 390}};
+  for (const Shape& shape : shapes) {
+    const DenseCase c{WeightFormat::kFp8Block,  shape.n_out,    shape.n_in, 1,
+                      InputQuant::kFp8Group128, Rounding::kBf16};
+    const TestWeight weight = make_weight(c.format, c.n_out, c.n_in, Fill::kRandom, 5);
+    const std::vector<float> x = activations(shape.n_tokens * c.n_in, 6);
+    const std::vector<float> whole = run(c, weight, x, shape.n_tokens);
+    for (const std::int64_t n : {1, 2, 7, 64}) {
+      constexpr std::int64_t kCompared = 64;
+      const std::vector<float> few(x.begin(), x.begin() + kCompared * c.n_in);
+      const std::vector<float> want(whole.begin(), whole.begin() + kCompared * c.n_out);
+      expect_same_bits(run(c, weight, few, n), want,
+                       c.text() + ", tokens " + std::to_string(n) + " against " +
+                           std::to_string(shape.n_tokens));
     }
   }
 }
