@@ -110,7 +110,8 @@ TEST_P(SelectOnGpu, EqualScoresGiveTheFirstRows) {
   }
 }
 
-// More calls than a launch takes, of all lengths, with one of several tokens and others among them.
+// More calls than a launch takes, of all lengths, with one of several tokens and one of equal scores among
+// them.
 TEST_P(SelectOnGpu, SeveralCallsEqualEachAlone) {
   constexpr int kCalls = 37;
   constexpr int kHeads = 64;
@@ -125,7 +126,8 @@ TEST_P(SelectOnGpu, SeveralCallsEqualEachAlone) {
       const int n_tokens = i == 3 ? 3 : 1;
       queries.emplace_back(n_tokens * kHeads, format, i % 2 == 0 ? 1 : 5, 10 + i);
       weights.push_back(uniform(n_tokens * kHeads, 50 + i, -0.5f, 1));
-      n_visible.emplace_back(n_tokens, i == 1 ? 30'011 : i * 811);
+      if (i == 2) weights.back().assign(weights.back().size(), 0.0f);
+      n_visible.emplace_back(n_tokens, i == 1 || i == 2 ? 30'011 : i * 811);
     }
     const auto run = [&](const TestBackend& backend, bool at_once) {
       std::vector<std::vector<std::int32_t>> out;
