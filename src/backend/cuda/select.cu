@@ -64,7 +64,7 @@ void select(Device& device, std::span<const SelectArgs> all) {
       launch_wide_select(device, call);
     }
   }
-  launch_wide_selects(device, of_one_token);
+  launch_decode_selects(device, of_one_token);
 }
 
 }  // namespace precis::cuda

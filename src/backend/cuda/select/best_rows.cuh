@@ -32,6 +32,12 @@ __device__ inline std::int32_t row_of(Entry entry) {
   return static_cast<std::int32_t>(~static_cast<std::uint32_t>(entry));
 }
 
+__device__ inline float score_of(Entry entry) {
+  auto bits = static_cast<std::int32_t>(static_cast<std::uint32_t>(entry >> 32) ^ 0x80000000u);
+  bits ^= (bits >> 31) & 0x7fffffff;
+  return __int_as_float(bits);
+}
+
 /// Candidates of one token, in shared memory.
 struct BestRows {
   Entry* entries;    // [capacity]
@@ -82,7 +88,7 @@ struct Cut {
 /// By the whole block: the cut of a histogram, read by `count_at(step)`.  Begins and ends with a barrier.
 template <int kThreads, typename CountAt>
 __device__ Cut find_cut(int k, const CountAt& count_at) {
-  constexpr int kOwn = kSteps / kThreads;
+  constexpr int kOwn = (kSteps + kThreads - 1) / kThreads;
   constexpr int kWarps = kThreads / kWarp;
   __shared__ int warp_sums[kWarps];
   __shared__ Cut cut;
@@ -93,7 +99,7 @@ __device__ Cut find_cut(int k, const CountAt& count_at) {
   int counts[kOwn];
   int own = 0;
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) counts[i] = count_at(top - i);
+  for (int i = 0; i < kOwn; ++i) counts[i] = top - i >= 0 ? count_at(top - i) : 0;
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) own += counts[i];
   int sum = own;
@@ -234,6 +240,68 @@ __device__ void write_best(const BestRows& list, int k, int* histogram, std::int
   const int n = *list.count;
   write_places<kThreads>(list, 0, list.entries, n, k, out);
   write_none<kThreads>(n, k, out);
+}
+
+/// Writes the k best of a list in one pass: entries are dealt to the steps that fit them, whose places follow
+/// from the counts, and find their own among those of their step.  Where a bound below all is known, `least` is
+/// it, and steps of 2^shift go up from there.  `sorted` has room for the list.  By the
+/// whole block, after a barrier.
+template <int kThreads>
+__device__ void write_sorted(const BestRows& list, int k, int shift, Entry least, int* histogram,
+                             Entry* sorted, std::int32_t* out) {
+  constexpr int kOwn = (kSteps + kThreads - 1) / kThreads;
+  constexpr int kWarps = kThreads / kWarp;
+  __shared__ int warp_sums[kWarps];
+  const int n = *list.count;
+  write_none<kThreads>(n, k, out);
+  if (n == 0) return;
+  const Steps steps =
+      least != 0 ? Steps{least, shift, 0, ~Entry{0}, true} : fit_steps<kThreads>(list);
+  count_steps<kThreads>(list, steps, histogram);
+  __syncthreads();
+  // From here on a step's word is the place behind its last entry, less those of its entries that are dealt.
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int top = kSteps - 1 - kOwn * static_cast<int>(threadIdx.x);
+  int counts[kOwn];
+  int sum = 0;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    counts[i] = top - i >= 0 ? histogram[top - i] : 0;
+    sum += counts[i];
+  }
+  const int own = sum;
+#pragma unroll
+  for (int step = 1; step < kWarp; step *= 2) {
+    const int other = __shfl_up_sync(0xffffffff, sum, step);
+    if (lane >= step) sum += other;
+  }
+  if (lane == kWarp - 1) warp_sums[warp] = sum;
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) sum += w < warp ? warp_sums[w] : 0;
+  int place = sum - own;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    place += counts[i];
+    if (top - i >= 0) histogram[top - i] = place;
+  }
+  __syncthreads();
+  for (int e = static_cast<int>(threadIdx.x); e < n; e += kThreads) {
+    const Entry entry = list.entries[e];
+    sorted[atomicSub(&histogram[steps.of(entry)], 1) - 1] = entry;
+  }
+  __syncthreads();
+  for (int e = static_cast<int>(threadIdx.x); e < n; e += kThreads) {
+    const Entry entry = sorted[e];
+    const int step = steps.of(entry);
+    const int begin = histogram[step];
+    if (begin >= k) continue;
+    const int end = step > 0 ? histogram[step - 1] : n;
+    int at = begin;
+    for (int other = begin; other < end; ++other) at += sorted[other] > entry ? 1 : 0;
+    if (at < k) out[at] = row_of(entry);
+  }
 }
 
 /// What the blocks that share a token know of each other, in device memory.

@@ -28,20 +28,12 @@ struct SelectCall {
   }
 };
 
-constexpr int kMaxSelectCalls = 32;
-
-/// Calls that one launch runs: one of any number of tokens, or several of one token each.
-template <int kCalls>
-struct SelectStep {
-  SelectCall calls[kCalls];
-};
-
 /// Rows of 128 channels, at most 64 heads, pages of 16 rows or a multiple, and K as shared memory allows:
 /// the released models.
 bool is_wide_select(const Device& device, const SelectArgs& args);
-void launch_wide_select(Device& device, const SelectCall& call);
+void launch_wide_select(Device& device, SelectCall call);
 /// Calls of one token each, all of the same K, that are wide.
-void launch_wide_selects(Device& device, std::span<const SelectCall> calls);
+void launch_decode_selects(Device& device, std::span<const SelectCall> calls);
 /// Any number of heads, rows of 1, 2, 4 or 8 groups.
 void launch_general_select(Device& device, const SelectCall& call, int row_groups);
 

@@ -2,84 +2,48 @@
 // thread of the product needs them.
 #pragma once
 
-#include "backend/cuda/select/call.cuh"
+#include "backend/cuda/select/scales.cuh"
 #include "backend/cuda/wgmma.cuh"
 
 namespace precis::cuda::wide {
 
 inline constexpr int kHeads = 64;
-inline constexpr int kGroups = 4;
+inline constexpr int kTokens = 4;
+inline constexpr int kColumns = kTokens * kHeads;
 inline constexpr int kTileKeys = 64;
 inline constexpr int kWarpKeys = 16;   // of a tile
-inline constexpr int kRowBytes = 64;   // of codes
 inline constexpr int kLanesOfRow = 4;  // that share a row of an accumulator
 
-// Scales that may become shifts: near enough to 1 that no score is subnormal or infinite.
-inline constexpr std::uint32_t kLeastScale = 127 - 20;
-inline constexpr std::uint32_t kGreatestScale = 127 + 20;
-inline constexpr std::uint32_t kMaxSpan = 3;
-inline constexpr std::uint32_t kPlainScales = 0x7f7f7f7f;
-
-struct ScaleRange {
-  std::uint32_t least;
-  std::uint32_t greatest;
-
-  __device__ explicit ScaleRange(std::uint32_t bytes) {
-    const std::uint32_t even = bytes & 0x00ff00ff;
-    const std::uint32_t odd = (bytes >> 8) & 0x00ff00ff;
-    const std::uint32_t low = __vminu2(even, odd);
-    const std::uint32_t high = __vmaxu2(even, odd);
-    least = min(low & 0xffff, low >> 16);
-    greatest = max(high & 0xffff, high >> 16);
-  }
-  __device__ bool is_plain() const {
-    return least >= kLeastScale && greatest <= kGreatestScale && greatest - least <= kMaxSpan;
-  }
-};
-
-__device__ inline std::uint32_t byte_of(std::uint32_t word, int i) {
-  return (word >> (8 * i)) & 0xff;
+// Lane q of a row's four has the columns of token q, its heads ascending.
+__device__ inline int column_of(int token, int head) {
+  return head / 2 * 8 + 2 * token + head % 2;
+}
+// Four neighbouring heads are one load, and the loads of the four lanes are neighbours.
+__device__ inline int place_of(int token, int head) {
+  return (head / 4 * kTokens + token) * 4 + head % 4;
 }
 
-// Lane q of a row's four has heads in slots: all 64 of token q, or heads 16·q … of the only token.
-template <int kTokens>
-struct Slots {
-  static constexpr int kColumns = kTokens * kHeads;
-  static constexpr int kOwn = kColumns / kLanesOfRow;
-
-  __device__ static int token(int lane) { return kTokens == 1 ? 0 : lane; }
-  __device__ static int head(int lane, int i) { return kTokens == 1 ? kOwn * lane + i : i; }
-  __device__ static int column(int lane, int i) { return i / 2 * 8 + 2 * lane + i % 2; }
-  // Four neighbouring slots are one load, and the loads of the four lanes are neighbours.
-  __device__ static int place(int lane, int i) { return (i / 4 * kLanesOfRow + lane) * 4 + i % 4; }
-};
-
-template <int kTokens>
 struct QueryTile {
-  std::uint8_t bytes[Slots<kTokens>::kColumns * kAtomRowBytes];  // swizzled; in front: 1024-aligned
-  float scaled_weights[Slots<kTokens>::kColumns];                // · 2^(scale of the head)
-  float weights[Slots<kTokens>::kColumns];
-  float4 scales[Slots<kTokens>::kColumns];  // of the four groups, with the factor 1/4
-  int magnitude[kTokens];                   // float bits of the largest scaled weight
+  std::uint8_t bytes[kColumns * kAtomRowBytes];  // swizzled; in front: 1024-aligned
+  float scaled_weights[kColumns];                // · 2^(scale of the head)
+  float weights[kColumns];
+  float4 scales[kColumns];  // of the four groups, with the factor 1/4
+  int magnitude[kTokens];   // float bits of the largest scaled weight
   int is_plain;
 };
 
 // By the whole block; `tile` is visible to wgmma after the barrier that ends it.
-template <int kTokens, int kThreads>
+template <int kThreads>
 __device__ void load_queries(const SelectCall& c, std::int64_t first_token, int n_tokens,
-                             QueryTile<kTokens>& tile) {
-  using Slot = Slots<kTokens>;
+                             QueryTile& tile) {
   const auto n_heads = static_cast<int>(c.weights.cols);
   if (threadIdx.x < kTokens) tile.magnitude[threadIdx.x] = 0;
   if (threadIdx.x == 0) tile.is_plain = 1;
   __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < Slot::kColumns * kGroups; at += kThreads) {
-    const int slot = at / kGroups;
+  for (int at = static_cast<int>(threadIdx.x); at < kColumns * kGroups; at += kThreads) {
     const int group = at % kGroups;
-    const int lane = slot / Slot::kOwn;
-    const int i = slot % Slot::kOwn;
-    const int token = Slot::token(lane);
-    const int head = Slot::head(lane, i);
+    const int head = at / kGroups % kHeads;
+    const int token = at / kGroups / kHeads;
     const bool exists = token < n_tokens && head < n_heads;
     const std::int64_t row = (first_token + token) * n_heads + head;
     const std::uint32_t scale_bytes = exists ? load_word(c.queries.scales(row)) : kPlainScales;
@@ -89,7 +53,7 @@ __device__ void load_queries(const SelectCall& c, std::int64_t first_token, int 
     const int shift =
         range.is_plain() ? static_cast<int>(byte_of(scale_bytes, group) - range.least) : 0;
     const ByteTable table(shift);
-    const int column = Slot::column(lane, i);
+    const int column = column_of(token, head);
     const std::uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
     // The k order is that of KeyOperand: word `w` of every group makes a step of 32.
 #pragma unroll
@@ -101,7 +65,7 @@ __device__ void load_queries(const SelectCall& c, std::int64_t first_token, int 
           bytes.y;
     }
     if (group != 0) continue;
-    const int place = Slot::place(lane, i);
+    const int place = place_of(token, head);
     const float common = e8m0_to_float(static_cast<std::uint8_t>(range.least));
     const float magnitude = fabsf(weight);
     const float scaled = weight * common;

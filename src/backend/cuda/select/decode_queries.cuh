@@ -1,0 +1,169 @@
+// The decode selection's queries: 64 heads of one token as A fragments of mma.m16n8k32, scales as shifts.
+//
+// Lanes 4·l … 4·l + 3 of a warp hold heads 8·l … 8·l + 7, so a chain of all heads in ascending order passes
+// through eight lanes; lane l % 4 holds group l % 4 of each, in the k order of the keys.
+#pragma once
+
+#include "backend/cuda/select/scales.cuh"
+#include "backend/cuda/wgmma.cuh"
+
+namespace precis::cuda::decode {
+
+inline constexpr int kHeads = 64;
+inline constexpr int kOwnHeads = 8;  // of a lane
+inline constexpr int kHeadTiles = 4;
+inline constexpr int kSteps8 = 4;               // of 32 channels
+inline constexpr std::uint32_t kByteBias = 64;  // of a key's byte
+inline constexpr int kMaxSum = 32 * 126;        // of a head's bytes, to be undone in 32
+inline constexpr float kRowNorm = 544.0f;       // above that of 128 bytes of at most 48
+inline constexpr float kRelative = 0x1p-17f;    // above 64 + 16 roundings of 2^-24, twice over
+
+struct Queries {
+  std::uint8_t bytes[kHeads * kAtomRowBytes];  // swizzled; in front: 1024-aligned
+  std::uint8_t
+      bias_bytes[kHeads * kAtomRowBytes];  // the first 32 of a row: times 64 they undo the bias
+  uint4 words[kHeadTiles][kSteps8][kWarp];
+  float scaled_weights[kHeads];  // · 2^(scale of the head)
+  float weights[kHeads];
+  float4 scales[kHeads];  // of the four groups, with the factor 1/4
+  float margins[kHeads / kOwnHeads];
+  int magnitude;  // float bits of the largest scaled weight
+};
+
+// A thread's part of the queries: a group of a head.
+struct QueryPart {
+  uint4 codes{};
+  std::uint32_t scales = kPlainScales;
+  float weight = 0;
+
+  __device__ static int head() { return static_cast<int>(threadIdx.x) / kGroups; }
+  __device__ static int group() { return static_cast<int>(threadIdx.x) % kGroups; }
+
+  __device__ explicit QueryPart(const SelectCall& c) {
+    if (head() >= c.weights.cols) return;
+    scales = load_word(c.queries.scales(head()));
+    codes = load_words(c.queries.data(head()) + 16 * group());
+    weight = c.weight(0, head());
+  }
+};
+
+// By the whole block; ends with a barrier.  Returns whether scales of all heads became shifts.
+__device__ inline bool store_queries(const QueryPart& part, Queries& queries) {
+  bool is_plain = true;
+  if (threadIdx.x == 0) queries.magnitude = 0;
+  __syncthreads();
+  const int head = QueryPart::head();
+  const int group = QueryPart::group();
+  if (head < kHeads) {
+    const auto& [codes, scale_bytes, weight] = part;
+    const ScaleRange range(scale_bytes);
+    const bool is_near = range.is_plain();
+    const int shift = is_near ? static_cast<int>(byte_of(scale_bytes, group) - range.least) : 0;
+    const ByteTable table(shift);
+    const int slot = head % kOwnHeads;
+    const int lane = head / kOwnHeads * kGroups + group;
+    const std::uint32_t words[kSteps8] = {codes.x, codes.y, codes.z, codes.w};
+    int sum = 0;
+    int squares = 0;
+#pragma unroll
+    for (int s = 0; s < kSteps8; ++s) {
+      const uint2 bytes = table.bytes(words[s]);
+      const int column = 32 * s + 4 * group;
+      *reinterpret_cast<std::uint32_t*>(queries.bytes + swizzled(head, column)) = bytes.x;
+      *reinterpret_cast<std::uint32_t*>(queries.bytes + swizzled(head, column + 16)) = bytes.y;
+      auto* fragment = reinterpret_cast<std::uint32_t*>(&queries.words[slot / 2][s][lane]);
+      fragment[slot % 2] = bytes.x;
+      fragment[2 + slot % 2] = bytes.y;
+      for (const std::uint32_t four : {bytes.x, bytes.y}) {
+        sum = __dp4a(static_cast<int>(four), 0x01010101, sum);
+        squares = __dp4a(static_cast<int>(four), static_cast<int>(four), squares);
+      }
+    }
+#pragma unroll
+    for (int step = 1; step < kGroups; step *= 2) {
+      sum += __shfl_xor_sync(0xffffffff, sum, step);
+      squares += __shfl_xor_sync(0xffffffff, squares, step);
+    }
+    // −sum in 32 bytes, eight of each group.
+    const int each = -sum / 32;
+    const int rest = -sum - 32 * each;
+#pragma unroll
+    for (int w = 0; w < 2; ++w) {
+      std::uint32_t four = 0;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int at = 8 * group + 4 * w + i;
+        const int byte = each + (at < rest ? 1 : 0) - (at < -rest ? 1 : 0);
+        four |= static_cast<std::uint32_t>(byte & 0xff) << (8 * i);
+      }
+      *reinterpret_cast<std::uint32_t*>(queries.bias_bytes + swizzled(head, 8 * group + 4 * w)) =
+          four;
+    }
+    const float common = e8m0_to_float(static_cast<std::uint8_t>(range.least));
+    const float scaled = weight * common;
+    float margin = group == 0 ? fabsf(scaled) * sqrtf(static_cast<float>(squares)) : 0.0f;
+    margin = warp_sum(margin);
+    if (threadIdx.x % kWarp == 0) {
+      queries.margins[threadIdx.x / kWarp] = margin * (kRowNorm * kRelative * 0x1p-23f);
+    }
+    if (group == 0) {
+      queries.weights[head] = weight;
+      queries.scaled_weights[head] = scaled;
+      float scales[kGroups];
+#pragma unroll
+      for (int g = 0; g < kGroups; ++g) {
+        scales[g] =
+            0.25f *
+            (is_near ? common : e8m0_to_float(static_cast<std::uint8_t>(byte_of(scale_bytes, g))));
+      }
+      queries.scales[head] = {scales[0], scales[1], scales[2], scales[3]};
+      atomicMax(&queries.magnitude, __float_as_int(fabsf(scaled)));
+    }
+    const float magnitude = fabsf(weight);
+    is_plain = is_near && abs(sum) <= kMaxSum &&
+               (magnitude == 0 || (magnitude >= 0x1p-60f && magnitude <= 0x1p40f));
+  }
+  publish_shared();
+  return __syncthreads_and(is_plain) != 0;
+}
+
+// A warp's queries in registers.
+struct QueryFragments {
+  std::uint32_t words[kHeadTiles][kSteps8][4];
+
+  __device__ explicit QueryFragments(const Queries& queries) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+    for (int m = 0; m < kHeadTiles; ++m) {
+#pragma unroll
+      for (int s = 0; s < kSteps8; ++s) {
+        const uint4 four = queries.words[m][s][lane];
+        words[m][s][0] = four.x;
+        words[m][s][1] = four.y;
+        words[m][s][2] = four.z;
+        words[m][s][3] = four.w;
+      }
+    }
+  }
+
+  // sums[m][2·h + j] is of the lane's head 2·m + h and key 2·(lane % 4) + j, from starts[m][2·h + j] on.
+  __device__ void multiply(const uint2 (&keys)[kSteps8],
+                           const std::int32_t (&starts)[kHeadTiles][4],
+                           std::int32_t (&sums)[kHeadTiles][4]) const {
+#pragma unroll
+    for (int s = 0; s < kSteps8; ++s) {
+#pragma unroll
+      for (int m = 0; m < kHeadTiles; ++m) {
+        const std::int32_t* from = s == 0 ? starts[m] : sums[m];
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+            "{%8,%9}, {%10,%11,%12,%13};"
+            : "=r"(sums[m][0]), "=r"(sums[m][1]), "=r"(sums[m][2]), "=r"(sums[m][3])
+            : "r"(words[m][s][0]), "r"(words[m][s][1]), "r"(words[m][s][2]), "r"(words[m][s][3]),
+              "r"(keys[s].x), "r"(keys[s].y), "r"(from[0]), "r"(from[1]), "r"(from[2]),
+              "r"(from[3]));
+      }
+    }
+  }
+};
+
+}  // namespace precis::cuda::decode
