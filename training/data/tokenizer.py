@@ -6,6 +6,7 @@ merge inside such a run is learned.
 """
 
 import collections
+import json
 import pathlib
 from collections.abc import Iterable, Iterator
 
@@ -55,10 +56,7 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = _pre_tokenizer(ONE_DIGIT)
     trainer = BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[
-            AddedToken(text, normalized=False, special=text not in ("<think>", "</think>"))
-            for text in SPECIAL
-        ],
+        special_tokens=[AddedToken(text, normalized=False, special=True) for text in SPECIAL],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -69,7 +67,15 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = _pre_tokenizer(DIGITS)
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
+    return _with_plain_thinking(tokenizer)
+
+
+def _with_plain_thinking(tokenizer: Tokenizer) -> Tokenizer:
+    """As released: the trainer makes every token special, but these two are text to a reader."""
+    described = json.loads(tokenizer.to_str())
+    for added in described["added_tokens"]:
+        added["special"] = added["content"] not in ("<think>", "</think>")
+    return Tokenizer.from_str(json.dumps(described))
 
 
 def _lines(documents: Iterable[str]) -> Iterator[str]:

@@ -63,6 +63,7 @@ def test_tokenizer_keeps_digits_apart_and_every_byte(tmp_path: pathlib.Path) -> 
     )
     tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
     assert [tokenizer.token_to_id(one) for one in SPECIAL] == list(range(N_SPECIAL))
+    assert tokenizer.decode(list(range(N_SPECIAL))).split() == ["<think></think>"]
     encoder = Encoder(tokenizer)
     assert len(encoder("1234567")) == 7
     hard = "naïve – 東京 \x00 1,024 <｜User｜> don't\n\n  x"
