@@ -23,7 +23,7 @@ inline constexpr int kSparseRatio = 4;
 inline constexpr int kHeavyRatio = 128;
 
 inline constexpr std::array<ModelShape, 3> kModelShapes{{
-    {"mini", CacheState::kWarm, 256, 4, 160, 32, 128, 2, 64, 32, 4, 64, 16, 2, 128, 4096},
+    {"mini", CacheState::kWarm, 256, 8, 192, 64, 128, 4, 128, 32, 2, 128, 16, 2, 128, 4096},
     {"flash", CacheState::kCold, 4096, 64, 512, 64, 1024, 8, 1024, 512, 64, 128, 256, 6, 2048,
      129280},
     {"pro", CacheState::kCold, 7168, 128, 512, 64, 1536, 16, 1024, 1024, 64, 128, 384, 6, 3072,

@@ -4,21 +4,21 @@
 usage: make_example_document.py BOOK OUT_DIR
 
 BOOK     "The Adventures of Sherlock Holmes" by Arthur Conan Doyle (1892, public domain everywhere),
-         from the Standard Ebooks production (its edits are CC0), as UTF-8 text: one paragraph a line,
-         a NUL between stories, the title as each story's first line.
+         from the Standard Ebooks production (its edits are CC0), as `python -m training.prepare DATA`
+         leaves it in DATA/text: one paragraph a line, a NUL between stories, the title as first line.
 OUT_DIR  receives document.txt and questions.json.
 
-The document is eight whole stories in the order of the book.  Facts about nothing in the book are
-added at the ends of narrative paragraphs, at stated depths; their wordings and those of the questions
-are the ones that the bundled model was trained on, the names and values were chosen for this file.
-The same book gives the same bytes.
+The document is eight whole stories in the order of the book, which the bundled model was not trained
+on.  Facts about nothing in the book are added at the ends of narrative paragraphs, at stated depths;
+their wordings and those of the questions are among those it was trained on, the names and values
+were chosen for this file.  The same book gives the same bytes.
 """
 import hashlib
 import json
 import pathlib
 import sys
 
-BOOK_SHA256 = "93d65833a2a198fa419c1be43a3759c89f0ff52b8b9d6d5aa10e06173c117e93"
+BOOK_SHA256 = "deed1a3232fd1e0c66d4629a92c2245fdc0babc4f15c5c3231415aca75e6676f"
 
 STORIES = [
     "A Scandal in Bohemia",
@@ -34,13 +34,16 @@ STORIES = [
 # (depth in the document, sentence)
 FACTS = [
     (0.05, "One of the special magic numbers for wooden-trumpet is: 7183094."),
+    (0.10, "One of the special magic numbers for copper-lantern is: 4418207."),
     (0.14, "The badge number of Peter Marsh is 482130."),
     (0.24, "The owner of the golden whistle is Clara Fisher."),
     (0.33, "The access code for the silver ladder is 40718."),
     (0.42, "The special magic word for the purple gate is lantern."),
+    (0.52, "One of the special magic numbers for copper-lantern is: 9035561."),
     (0.61, "The locker number for the crooked umbrella is 52907."),
     (0.70, "The phone extension of Clara Fisher is 6154."),
-    (0.79, "The hometown of Nora Wells is Lisbon."),
+    (0.79, "The home town of Nora Wells is Lisbon."),
+    (0.84, "One of the special magic numbers for copper-lantern is: 1672849."),
     (0.88, "The badge number of Peter Wells is 917350."),
     (0.95, "One of the special magic numbers for wooden-kettle is: 2950467."),
 ]
@@ -53,7 +56,9 @@ QUESTIONS = [
     ("What is the phone extension of the owner of the golden whistle?", "6154"),
     ("What is the access code for the silver ladder?", "40718"),
     ("What is the locker number for the crooked umbrella?", "52907"),
-    ("What is the hometown of Nora Wells?", "Lisbon"),
+    ("What is the home town of Nora Wells?", "Lisbon"),
+    ("What are all the special magic numbers for copper-lantern mentioned in the provided text?",
+     "4418207, 9035561, 1672849"),
     ("What is the special magic number for wooden-kettle? Reply with the value only.", "2950467"),
 ]
 
@@ -89,7 +94,7 @@ def place_facts(paragraphs):
 
 def check_keys(text):
     """A question is fair only if the book itself says nothing about its key or value."""
-    for word in ["wooden-", "Marsh", "purple gate", "golden whistle", "crooked umbrella", "Fisher",
+    for word in ["wooden-", "copper-", "Marsh", "purple gate", "golden whistle", "crooked umbrella", "Fisher",
                  "Nora", "Lisbon", "silver ladder"] + [answer for _, answer in QUESTIONS if answer.isdigit()]:
         if word in text:
             sys.exit(f"the book contains {word!r}")

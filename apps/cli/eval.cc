@@ -185,8 +185,8 @@ Result<Ablation> ablation_of(const EvalFlags& flags) {
 void add_training_notes(const EvalFlags& flags, EvalOptions& options) {
   const Result<std::filesystem::path> model = model_path(flags.model);
   if (!model || !is_bundled_model(*model, executable_path())) return;
-  options.notes = {{kTrainedLength, "4096"},
-                   {kTrainedPositions, "850000"},
+  options.notes = {{kTrainedLength, "8192"},
+                   {kTrainedPositions, "1048576"},
                    {"wordings seen in training", "yes, except those of niah_heldout"}};
 }
 

@@ -84,7 +84,7 @@ TEST(AblatedEngine, ReadsVisibleDifferentRowsAsManyAsTheIndexerSelects) {
     const auto engine = open(ablation);
     for (const std::int64_t n : {3, 4, 90, 131, 600}) {
       const Seen got = after(*engine, tokens(n));
-      ASSERT_EQ(got.rows.size(), 3U);
+      ASSERT_EQ(got.rows.size(), 2U);
       for (const auto& rows : got.rows) {
         EXPECT_EQ(std::ssize(rows), std::min<std::int64_t>(kRows, n / 4)) << n;
         EXPECT_EQ(std::set<std::int32_t>(rows.begin(), rows.end()).size(), rows.size()) << n;
@@ -132,11 +132,11 @@ TEST(AblatedEngine, DrawsOtherRowsForAnotherSeedAndLayer) {
   EXPECT_NE(one.rows[0], one.rows[1]);
 }
 
-// Seven layers of a window of 128 reach 7 · 127 = 889 tokens back, and only compressed rows further.
+// Five layers of a window of 128 reach 5 · 127 = 635 tokens back, and only compressed rows further.
 TEST(AblatedEngine, WithoutCompressedRowsNothingComesFromFartherThanTheWindows) {
   const Tokens prompt = tokens(1000);
   Tokens other = prompt;
-  for (std::size_t i = 0; i < 1000 - 1 - 889; ++i) other[i] = (other[i] + 1) % 4096;
+  for (std::size_t i = 0; i < 1000 - 1 - 635; ++i) other[i] = (other[i] + 1) % 4096;
   for (const AblationInfo& info : ablations()) {
     const auto engine = open(info.ablation);
     const bool equal = after(*engine, prompt).logits == after(*engine, other).logits;

@@ -44,7 +44,7 @@ TEST(DevicePlan, WeightsAreThoseOfTheFile) {
   const DevicePlan plan = needs_of_mini(1000).plan;
   EXPECT_LE(stored, plan.weights);
   EXPECT_LE(plan.weights, stored + stored / 4);  // vectors as f32, allocations rounded up
-  EXPECT_EQ(plan.n_layers, 7);
+  EXPECT_EQ(plan.n_layers, 5);
   EXPECT_EQ(plan.host_weights, 0);
 }
 

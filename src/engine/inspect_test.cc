@@ -22,11 +22,11 @@ TEST(Inspect, BundledModelIsComplete) {
   EXPECT_TRUE(report->complete());
   EXPECT_TRUE(report->unexpected.empty());
   EXPECT_EQ(report->n_shards, 1);
-  EXPECT_DOUBLE_EQ(report->kv_bytes_per_token, 178.625);
-  EXPECT_EQ(report->kv.fixed(), 592'896);
-  EXPECT_EQ(report->kv.growing(), 22'864 * ((100'000 + 127) / 128));
-  EXPECT_EQ(report->kv_comparison.v32_rows, 5'516 * 100'000);
-  EXPECT_EQ(report->kv_comparison.dense_mha_bf16, 17'920 * 100'000);
+  EXPECT_DOUBLE_EQ(report->kv_bytes_per_token, 168.0625);
+  EXPECT_EQ(report->kv.fixed(), 447'488);
+  EXPECT_EQ(report->kv.growing(), 21'512 * ((100'000 + 127) / 128));
+  EXPECT_EQ(report->kv_comparison.v32_rows, 3'940 * 100'000);
+  EXPECT_EQ(report->kv_comparison.dense_mha_bf16, std::int64_t{30'720} * 100'000);
   for (const PublishedTotals& published : report->published) EXPECT_FALSE(published.matches);
 }
 
@@ -62,11 +62,11 @@ TEST(Inspect, LayerScheduleIsTheConfigurations) {
   ASSERT_TRUE(report.ok()) << report.error().message;
   std::vector<std::string> kinds;
   for (const LayerSummary& layer : report->layers) kinds.push_back(layer.kind);
-  EXPECT_EQ(kinds, (std::vector<std::string>{"window", "window", "sparse", "heavy", "sparse",
-                                             "heavy", "sparse", "window"}));
+  EXPECT_EQ(kinds,
+            (std::vector<std::string>{"window", "window", "sparse", "heavy", "sparse", "window"}));
   EXPECT_TRUE(report->layers.back().mtp);
-  EXPECT_EQ(report->layers[0].routing, "hash");
-  EXPECT_EQ(report->layers[1].routing, "scored");
+  EXPECT_EQ(report->layers[1].routing, "hash");
+  EXPECT_EQ(report->layers[2].routing, "scored");
   EXPECT_EQ(report->layers[0].rope_theta, 10'000);
   EXPECT_EQ(report->layers[2].rope_theta, 160'000);
   EXPECT_TRUE(report->layers[2].yarn);

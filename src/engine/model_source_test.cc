@@ -29,7 +29,7 @@ std::vector<TokenId> prompt() {
 }
 
 SyntheticModel small(std::uint64_t seed = 1) {
-  return {.shape = "mini", .n_layers = 5, .n_experts = 4, .seed = seed};
+  return {.shape = "mini", .n_layers = 4, .n_experts = 4, .seed = seed};
 }
 
 struct Answer {
@@ -50,7 +50,7 @@ TEST(SyntheticModel, InMemoryIsTheOneOnDisk) {
   const TemporaryDir dir;
   const auto written = write_synthetic(small(), kMini, dir.path() / "model");
   ASSERT_TRUE(written.ok()) << written.error().message;
-  EXPECT_EQ(written->name, "mini, 5 of 7 layers, 4 of 16 experts");
+  EXPECT_EQ(written->name, "mini, 4 of 5 layers, 4 of 16 experts");
   const auto report = inspect_checkpoint(dir.path() / "model", 1000);
   ASSERT_TRUE(report.ok()) << report.error().message;
   EXPECT_TRUE(report->complete());

@@ -222,7 +222,7 @@ TEST_F(SessionTest, SelectionsOfTheLastTokenAreRecordedWhereAskedFor) {
   observed->observe_selection(Session::Observe::kOn);
   must(observed->sync(prompt));
   EXPECT_EQ(logits_of(*observed), unobserved);
-  ASSERT_EQ(observed->selected_rows().size(), 3u);
+  ASSERT_EQ(observed->selected_rows().size(), 2u);
   int layer = 2;
   for (const SelectedRows& selected : observed->selected_rows()) {
     EXPECT_EQ(selected.layer, layer);
@@ -241,7 +241,7 @@ TEST_F(SessionTest, SelectionsOfTheLastTokenAreRecordedWhereAskedFor) {
     EXPECT_LE(sum, 4.0F * 1.001F);  // at most 1 a head
   }
   must(observed->step(5));
-  EXPECT_EQ(observed->selected_rows().size(), 3u);
+  EXPECT_EQ(observed->selected_rows().size(), 2u);
 }
 
 TEST_F(SessionTest, ShortPromptSelectsTheRowsThereAre) {

@@ -40,9 +40,9 @@ KvSpec pro() {
 KvSpec mini() {
   KvSpec spec;
   spec.window = 128;
-  spec.kv = {128, 32, RopeStorage::kBf16};
-  spec.index = {64};
-  return schedule(spec, kWindow, 2);
+  spec.kv = {128, 64, RopeStorage::kBf16};
+  spec.index = {128};
+  return schedule(spec, kWindow, 1);
 }
 
 TEST(KvSpec, ReleasedRowsTake584And68Bytes) {
@@ -100,13 +100,13 @@ TEST(KvSpec, PartsOfFlashAtOneMebitokenAddUp) {
 }
 
 TEST(KvSpec, BundledModelTakesTheDocumentedBytes) {
-  EXPECT_EQ(mini().kv.row_bytes(), 200);
-  EXPECT_EQ(mini().index.row_bytes(), 34);
-  EXPECT_DOUBLE_EQ(kv_bytes_per_token(mini()), 178.625);
+  EXPECT_EQ(mini().kv.row_bytes(), 264);
+  EXPECT_EQ(mini().index.row_bytes(), 68);
+  EXPECT_DOUBLE_EQ(kv_bytes_per_token(mini()), 168.0625);
   const KvBytes bytes = kv_bytes(mini(), 0);
-  EXPECT_EQ(bytes.window, 179'200);
-  EXPECT_EQ(bytes.fixed(), 592'896);
-  EXPECT_EQ(make_kv_layout(mini()).page_bytes, 22'864);
+  EXPECT_EQ(bytes.window, 168'960);
+  EXPECT_EQ(bytes.fixed(), 447'488);
+  EXPECT_EQ(make_kv_layout(mini()).page_bytes, 21'512);
 }
 
 TEST(KvSpec, RowsGrowByWholePages) {
@@ -134,19 +134,19 @@ TEST(KvLayout, PartsOfThePageAndOfTheFixedPartDoNotOverlap) {
   for (std::size_t n = 0; n < spec.layers.size(); ++n) {
     const LayerKvLayout& at = layout.layers[n];
     EXPECT_EQ(at.ring, in_rings);
-    in_rings += 128 * 200;
+    in_rings += 128 * 264;
     if (spec.layers[n].ratio == 0) {
       EXPECT_EQ(at.rows, -1);
       EXPECT_EQ(at.state_kv, -1);
       continue;
     }
-    expect_next_part(at.rows, std::int64_t{at.rows_per_page} * 200);
+    expect_next_part(at.rows, std::int64_t{at.rows_per_page} * 264);
     EXPECT_EQ(at.state_kv, in_states);
     const std::int64_t state_bytes = std::int64_t{4} * at.state_rows * at.state_cols;
     EXPECT_EQ(at.state_score, in_states + state_bytes);
     in_states += 2 * state_bytes;
     if (!spec.layers[n].indexed) continue;
-    expect_next_part(at.index_rows, std::int64_t{at.rows_per_page} * 34);
+    expect_next_part(at.index_rows, std::int64_t{at.rows_per_page} * 68);
     EXPECT_EQ(at.index_state_kv, in_states);
     in_states += 2 * std::int64_t{4} * at.state_rows * at.index_state_cols;
   }

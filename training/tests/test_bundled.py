@@ -32,7 +32,7 @@ def test_precis_and_trainer_agree_on_the_bundled_model(tmp_path: pathlib.Path) -
         [*command, "--expected", str(expected)], capture_output=True, text=True, check=False
     )
     report = json.loads(done.stdout or "{}")
-    assert len(report.get("per_layer", [])) == 7, done.stdout + done.stderr
+    assert len(report.get("per_layer", [])) == 5, done.stdout + done.stderr
     for layer in report["per_layer"]:
         assert layer["attn_out_rel_median"] < 1e-5, layer
         assert layer["ffn_out_rel_median"] < 1e-5, layer

@@ -177,7 +177,7 @@ EvalPrompt make_frequent_words(const TaskInput& input) {
       "frequently appeared coded words. ");
   const std::int64_t room = input.context_tokens(prompt.questions) - text.n_tokens();
   const std::uint64_t seed = draws.bits();
-  text.add(largest_text(input.tokenizer, room, room / 3, 16, [&](std::int64_t n_words) {
+  text.add(largest_text(input.tokenizer, room, room / 2, 16, [&](std::int64_t n_words) {
     std::vector<std::string_view> list;
     for (std::size_t rank = 1; rank <= words.size(); ++rank) {
       const double share = 1 / (kZeta2 * static_cast<double>(rank) * static_cast<double>(rank));
