@@ -29,10 +29,10 @@ void SavedPoints::drop_after(std::int64_t n_tokens) {
 }
 
 void SavedPoints::thin() {
-  PRECIS_CHECK_LE(2U, points_.size());
+  PRECIS_CHECK_LE(3U, points_.size());
   std::size_t closest = 0;
   std::int64_t closest_gap = std::numeric_limits<std::int64_t>::max();
-  for (std::size_t i = 0; i + 1 < points_.size(); ++i) {
+  for (std::size_t i = 0; i + 2 < points_.size(); ++i) {
     const std::int64_t before = i == 0 ? 0 : points_[i - 1].frontier.n_tokens;
     const std::int64_t gap = points_[i + 1].frontier.n_tokens - before;
     if (gap < closest_gap) {

@@ -18,9 +18,9 @@ struct SavedPoint {
   }
 };
 
-/// At most `max_points` saved points in ascending position.  When one too many comes, the point
-/// whose neighbours lie closest together goes: what is left covers the timeline evenly, and the
-/// newest point always stays.
+/// At most `max_points`, 2 or more, saved points in ascending position.  When one too many comes, the
+/// point whose neighbours lie closest together goes, so that what is left covers the timeline evenly.
+/// The two newest always stay: questions about a long text go back to its end again and again.
 class SavedPoints {
  public:
   /// Positions between the points that a long prefill leaves behind.

@@ -78,6 +78,20 @@ TEST(SavedPoints, ThinningKeepsTheNewestAndCoversTheTimelineEvenly) {
   }
 }
 
+// A long text leaves as many points as there is room for; then come questions about it, one by one.
+TEST(SavedPoints, TheEndOfALongTextStaysWhileQuestionsComeAndGo) {
+  constexpr int kMaxPoints = 16;
+  SavedPoints points(kMaxPoints);
+  for (std::int64_t n = 1; n <= 100; ++n) points.add(point_at(n * SavedPoints::kIntervalTokens));
+  const std::int64_t text = 100 * SavedPoints::kIntervalTokens + 500;
+  points.add(point_at(text));
+  for (const std::int64_t question : {40, 31, 55, 40}) {
+    points.add(point_at(text + question));
+    ASSERT_EQ(points.latest_at_or_before(text + question - 1)->frontier.n_tokens, text);
+    points.drop_after(text);
+  }
+}
+
 TEST(SavedPoints, IntervalsEndAtMultiples) {
   EXPECT_EQ(SavedPoints::tokens_to_next_interval(0), 8192);
   EXPECT_EQ(SavedPoints::tokens_to_next_interval(8191), 1);
