@@ -33,7 +33,16 @@ namespace {
 // float sums plus operands fit 32 registers.  4 vectors of rows would spill and are slower.
 constexpr int kHeadBlock = 4;
 constexpr int kRowVecs = 2;
-constexpr int kBlockRows = kRowVecs * static_cast<int>(kLanes);
+// Two heads alone: keys are unpacked once for both, and with 32 registers four vectors of rows give
+// as many sums in flight.
+constexpr int kHalfBlock = kHeadBlock / 2;
+constexpr int kFewHeadsVecs = kLanes == 16 ? 4 : kRowVecs;
+
+// How many heads from a block's first one share its layout and its unpacked keys.
+int heads_of_block(int first, int n_heads) {
+  const int left = n_heads - first;
+  return left >= kHeadBlock ? kHeadBlock : left >= kHalfBlock ? kHalfBlock : 1;
+}
 
 // How the scales of a query and a key multiply: as floats, or, where all are plain, as exponents,
 // which leaves the multipliers to the products of bytes.
@@ -62,8 +71,8 @@ HWY_INLINE VF32 relu(VF32 dot) {
 }
 
 // Adds the kHeads heads of a block, which begins at row `block` of the queries, to the scores of
-// two vectors of rows.
-template <int kHeads, ScaleProduct kProduct>
+// kVecs vectors of rows.
+template <int kHeads, int kVecs, ScaleProduct kProduct>
 HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& queries,
                           std::int64_t block, const float* weights, VF32* scores) {
   const DI32 d_dot;
@@ -72,31 +81,35 @@ HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& qu
   constexpr int kGroupPairs = kGroupWords / 2;
   const std::int32_t* words = queries.words + block * tile.n_groups * kGroupWords;
   const std::int64_t groups = block * tile.n_groups;
-  VF32 dots[kHeads][kRowVecs];
-  for (auto& head : dots) head[0] = head[1] = hn::Zero(d);
+  VF32 dots[kHeads][kVecs];
+  for (auto& head : dots) {
+    for (VF32& dot : head) dot = hn::Zero(d);
+  }
   for (int g = 0; g < tile.n_groups; ++g, words += kGroupWords * kHeads) {
     const std::int32_t* shifts = queries.shifts + groups + g * kHeads;
-    DotSum sums[kHeads][kRowVecs];
-    for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = start_dot(d_dot, shifts[h]);
+    DotSum sums[kHeads][kVecs];
+    for (int h = 0; h < kHeads; ++h) {
+      for (DotSum& sum : sums[h]) sum = start_dot(d_dot, shifts[h]);
+    }
     const std::uint32_t* packed = tile.packed + g * kGroupPairs * kIndexTileRows + row;
     HWY_UNROLL(kGroupPairs)
     for (int pair = 0; pair < kGroupPairs; ++pair) {
-      const KeyWords keys_0 = unpack_keys(hn::Load(DU32(), packed + pair * kIndexTileRows));
-      const KeyWords keys_1 = unpack_keys(hn::Load(DU32(), packed + pair * kIndexTileRows + kRows));
+      KeyWords keys[kVecs];
+      for (int v = 0; v < kVecs; ++v) {
+        keys[v] = unpack_keys(hn::Load(DU32(), packed + pair * kIndexTileRows + v * kRows));
+      }
       for (int h = 0; h < kHeads; ++h) {
         const auto even = hn::Set(d_dot, words[2 * pair * kHeads + h]);
-        sums[h][0] = add_dot(sums[h][0], keys_0.even, even);
-        sums[h][1] = add_dot(sums[h][1], keys_1.even, even);
+        for (int v = 0; v < kVecs; ++v) sums[h][v] = add_dot(sums[h][v], keys[v].even, even);
         const auto odd = hn::Set(d_dot, words[(2 * pair + 1) * kHeads + h]);
-        sums[h][0] = add_dot(sums[h][0], keys_0.odd, odd);
-        sums[h][1] = add_dot(sums[h][1], keys_1.odd, odd);
+        for (int v = 0; v < kVecs; ++v) sums[h][v] = add_dot(sums[h][v], keys[v].odd, odd);
       }
     }
     const float* key_scales = tile.scales + g * kIndexTileRows + row;
     const float* scales = queries.scales + groups + g * kHeads;
     const std::int32_t* exponents = queries.exponents + groups + g * kHeads;
     for (int h = 0; h < kHeads; ++h) {
-      for (int v = 0; v < kRowVecs; ++v) {
+      for (int v = 0; v < kVecs; ++v) {
         const VF32 scale =
             multiply_scales<kProduct>(scales[h], exponents[h], hn::Load(d, key_scales + v * kRows));
         const auto dot = hn::ConvertTo(d, finish_dot(d_dot, sums[h][v]));
@@ -105,7 +118,7 @@ HWY_INLINE void add_heads(const IndexTile& tile, int row, const IndexQueries& qu
     }
   }
   for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kRowVecs; ++v) {
+    for (int v = 0; v < kVecs; ++v) {
       scores[v] = hn::MulAdd(hn::Set(d, weights[h]), relu<kProduct>(dots[h][v]), scores[v]);
     }
   }
@@ -124,42 +137,53 @@ struct QueryTile {
   float* weights;        // [n_tokens][Hi]
 };
 
-// Scores of the tile's first n_rows rows, and any value up to a whole block, for token i.
-template <ScaleProduct kProduct>
+// Scores of the tile's first n_rows rows, and any value up to kVecs vectors, for token i.
+template <int kVecs, ScaleProduct kProduct>
 HWY_INLINE void score_token(const IndexTile& tile, int n_rows, const QueryTile& query_tile,
                             int n_heads, int i, float* out) {
   const DF32 d;
+  constexpr int kRows = static_cast<int>(kLanes);
+  static_assert(kIndexTileRows % (kVecs * kRows) == 0);
   const std::int64_t query_row = std::int64_t{i} * n_heads;
   const float* weights = query_tile.weights + query_row;
-  for (int row = 0; row < n_rows; row += kBlockRows) {
-    VF32 scores[kRowVecs] = {hn::Zero(d), hn::Zero(d)};
+  for (int row = 0; row < n_rows; row += kVecs * kRows) {
+    VF32 scores[kVecs];
+    for (VF32& score : scores) score = hn::Zero(d);
     int h = 0;
-    for (; h + kHeadBlock <= n_heads; h += kHeadBlock) {
-      add_heads<kHeadBlock, kProduct>(tile, row, query_tile.queries, query_row + h, weights + h,
-                                      scores);
+    if constexpr (kVecs == kRowVecs) {
+      for (; h + kHeadBlock <= n_heads; h += kHeadBlock) {
+        add_heads<kHeadBlock, kVecs, kProduct>(tile, row, query_tile.queries, query_row + h,
+                                               weights + h, scores);
+      }
+    }
+    for (; h + kHalfBlock <= n_heads; h += kHalfBlock) {
+      add_heads<kHalfBlock, kVecs, kProduct>(tile, row, query_tile.queries, query_row + h,
+                                             weights + h, scores);
     }
     for (; h < n_heads; ++h) {
-      add_heads<1, kProduct>(tile, row, query_tile.queries, query_row + h, weights + h, scores);
+      add_heads<1, kVecs, kProduct>(tile, row, query_tile.queries, query_row + h, weights + h,
+                                    scores);
     }
-    for (int v = 0; v < kRowVecs; ++v) {
-      hn::Store(scores[v], d, out + row + v * static_cast<int>(kLanes));
-    }
+    for (int v = 0; v < kVecs; ++v) hn::Store(scores[v], d, out + row + v * kRows);
   }
 }
 
 // Returns whether every scale is plain.
 bool load_queries(const SelectArgs& a, const QueryTile& tile) {
-  const std::int64_t n_heads = a.weights.cols;
+  const auto n_heads = static_cast<int>(a.weights.cols);
   const std::int64_t first = tile.first_token * n_heads;
   bool all_plain = true;
-  for (std::int64_t r = 0; r < tile.n_tokens * n_heads; ++r) {
-    const std::int64_t head = r % n_heads;
-    const bool in_block = head < n_heads / kHeadBlock * kHeadBlock;
-    const int h = in_block ? static_cast<int>(head % kHeadBlock) : 0;
-    const bool is_plain =
-        load_index_query(a.format, a.queries.data(first + r), a.queries.scales(first + r), r - h,
-                         in_block ? kHeadBlock : 1, h, tile.queries);
-    all_plain = all_plain && is_plain;
+  for (std::int64_t token = 0; token < tile.n_tokens; ++token) {
+    for (int block = 0; block < n_heads; block += heads_of_block(block, n_heads)) {
+      const int n = heads_of_block(block, n_heads);
+      const std::int64_t row = token * n_heads + block;
+      for (int h = 0; h < n; ++h) {
+        const bool is_plain =
+            load_index_query(a.format, a.queries.data(first + row + h),
+                             a.queries.scales(first + row + h), row, n, h, tile.queries);
+        all_plain = all_plain && is_plain;
+      }
+    }
   }
   for (int i = 0; i < tile.n_tokens; ++i) {
     const float* weights = a.weights.row(tile.first_token + i);
@@ -181,7 +205,11 @@ void score_tile(const SelectArgs& a, const IndexTile& tile, std::int64_t begin, 
     const std::int64_t n_visible = a.n_visible[query_tile.first_token + i] - begin;
     if (n_visible <= 0) continue;
     const int n_rows = static_cast<int>(std::min<std::int64_t>(n, n_visible));
-    score_token<kProduct>(tile, n_rows, query_tile, n_heads, i, scores);
+    if (n_heads < kHeadBlock) {
+      score_token<kFewHeadsVecs, kProduct>(tile, n_rows, query_tile, n_heads, i, scores);
+    } else {
+      score_token<kRowVecs, kProduct>(tile, n_rows, query_tile, n_heads, i, scores);
+    }
     offer(scores, n_rows, a.rounding, static_cast<std::int32_t>(begin), best[i]);
   }
 }
