@@ -1,5 +1,4 @@
 #include "backend/cuda/draw.h"
-
 #include "base/check.h"
 
 namespace precis::cuda {
@@ -39,8 +38,9 @@ void launch(Device& device, const RandomTable& table, std::size_t n_bytes, std::
   const std::int64_t per_block = kThreads * kElementsPerDraw;
   const std::int64_t wanted = (n + per_block - 1) / per_block;
   const std::int64_t most = std::int64_t{8} * device.n_multiprocessors;
-  draw_elements<T><<<static_cast<unsigned>(wanted < most ? wanted : most), kThreads, 0,
-                     device.stream>>>(table, n, reinterpret_cast<T*>(out));
+  draw_elements<T>
+      <<<static_cast<unsigned>(wanted < most ? wanted : most), kThreads, 0, device.stream>>>(
+          table, n, reinterpret_cast<T*>(out));
   PRECIS_CUDA_LAUNCHED();
 }
 
