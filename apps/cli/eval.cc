@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -167,8 +168,7 @@ Result<std::unique_ptr<Engine>> open_subject(const EvalFlags& flags, Ablation ab
   PRECIS_ASSIGN_OR_RETURN(EngineOptions options, engine_options(flags.model));
   options.ablation = ablation;
   options.ablation_seed = flags.seed;
-  show_plan_before_load(options, flags.output.progress());
-  return Engine::open(options);
+  return open_engine(std::move(options), flags.output.progress());
 }
 
 // Before anything is read: the ablation's name, and that there is an engine to change.

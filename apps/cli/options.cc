@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -216,10 +217,14 @@ void show_plan_before_load(EngineOptions& options, ProgressOutput progress) {
   if (progress == ProgressOutput::kShow) options.on_device_plan = show_device_plan;
 }
 
-Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags, ProgressOutput progress) {
-  PRECIS_ASSIGN_OR_RETURN(EngineOptions options, engine_options(flags));
+Result<std::unique_ptr<Engine>> open_engine(EngineOptions options, ProgressOutput progress) {
   show_plan_before_load(options, progress);
   return Engine::open(options);
+}
+
+Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags, ProgressOutput progress) {
+  PRECIS_ASSIGN_OR_RETURN(EngineOptions options, engine_options(flags));
+  return open_engine(std::move(options), progress);
 }
 
 Result<GenerateOptions> generate_options(const SamplingFlags& flags) {

@@ -76,6 +76,7 @@ Result<int> thread_count(std::optional<int> threads);
 Result<EngineOptions> engine_options(const ModelFlags& flags);
 /// Has Engine::open say on stderr what will lie where, before it loads anything on a device.
 void show_plan_before_load(EngineOptions& options, ProgressOutput progress);
+Result<std::unique_ptr<Engine>> open_engine(EngineOptions options, ProgressOutput progress);
 Result<std::unique_ptr<Engine>> open_engine(const ModelFlags& flags, ProgressOutput progress);
 Result<GenerateOptions> generate_options(const SamplingFlags& flags);
 
