@@ -41,6 +41,8 @@ Json speed_json(const StepBench& bench, const FrontierSpeed& speed) {
           {"decode_p10_us", 1e6 * speed.decode_p10_s},
           {"decode_median_us", 1e6 * speed.decode_median_s},
           {"decode_p90_us", 1e6 * speed.decode_p90_s},
+          {"first_decode_median_us", 1e6 * speed.first_decode_median_s},
+          {"decode_of_first", speed.decode_of_first()},
           {"resident_bytes", speed.resident_bytes},
           {"peak_resident_bytes", speed.peak_resident_bytes},
           {"kv_bytes", speed.kv_bytes},
@@ -78,6 +80,7 @@ void print_bench(const StepBench& bench) {
                {"decode tok/s"},
                {"p10 ms"},
                {"p90 ms"},
+               {"of first"},
                {"prefill so far"},
                {"KV"},
                {"KV planned"},
@@ -87,6 +90,7 @@ void print_bench(const StepBench& bench) {
                fmt::format("{:.1f}", speed.decode_tok_per_s()),
                fmt::format("{:.2f}", 1e3 * speed.decode_p10_s),
                fmt::format("{:.2f}", 1e3 * speed.decode_p90_s),
+               fmt::format("{:.0f} %", 100 * speed.decode_of_first()),
                format_seconds(speed.prefill_total_s), format_bytes(speed.kv_bytes),
                format_bytes(speed.kv_planned.total()), format_bytes(speed.resident_bytes)});
   }
@@ -122,7 +126,8 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
   CLI::App& command = add_command(
       bench, "step",
       "Measures prefill and decode speed of a model just before each of several context\n"
-      "lengths, in one run through the longest, with random tokens.",
+      "lengths, in one run through the longest, with random tokens.  \"of first\" is decoding\n"
+      "speed as a share of that at the first length, whose steps are taken in turn with these.",
       "  precis bench step --frontiers 2K,8K,32K\n"
       "  precis bench step --synth flash --layers 4 --experts 32 --backend cuda --frontiers 2K\n"
       "  precis bench step -m DIR --frontiers 2K,128K,1M --json speed.jsonl --plot speed.png\n");

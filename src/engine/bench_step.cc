@@ -3,6 +3,9 @@
 // Just before each frontier a few prefill chunks are timed together and then single steps one by
 // one, so that the last token of the steps is the frontier's.  Nothing is measured twice and the
 // session never goes back.
+//
+// A processor that others use may be twice as fast a minute later, so a second session stays at the
+// first frontier and steps in turn with the long one: their ratio is of the same minutes.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -37,12 +40,15 @@ Result<void> check_options(const StepBenchOptions& options, std::int64_t max_pos
   return {};
 }
 
+// Enough that few steps of a turn find the caches full of the other session's rows.
+constexpr std::int64_t kStepsOfTurn = 8;
+
 // The value below which a share of the sorted times lies.
 double quantile(const std::vector<double>& sorted, double share) {
   return sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
 }
 
-// One session on its way through the frontiers.
+// One session on its way through the frontiers, and one that stays at the first.
 class Run {
  public:
   Run(Engine& engine, Session& session, const StepBenchOptions& options, int chunk_tokens,
@@ -67,6 +73,7 @@ class Run {
     PRECIS_ASSIGN_OR_RETURN(const double seconds, prefill(frontier - n_steps));
     speed.prefill_tok_per_s = static_cast<double>(n_prefill) / seconds;
     speed.prefill_total_s = prefill_total_s_;
+    if (frontier != options_.frontiers.front()) PRECIS_TRY(open_first());
     PRECIS_TRY(decode(frontier, speed));
     const ProcessMemory memory = process_memory();
     speed.resident_bytes = memory.resident_bytes;
@@ -91,24 +98,45 @@ class Run {
     return seconds;
   }
 
+  // The session that stays: as long as the other was at the first frontier.
+  Result<void> open_first() {
+    if (first_) return {};
+    PRECIS_ASSIGN_OR_RETURN(first_, engine_.new_session());
+    const auto n_tokens = static_cast<std::size_t>(options_.frontiers.front());
+    return first_->sync(std::span(prompt_).first(n_tokens));
+  }
+
   // Single steps over the prompt's own tokens: the timeline goes on as if they were prefilled.
+  Result<void> steps(Session& session, std::int64_t end, std::vector<double>& seconds) {
+    while (session.position() < end) {
+      const Clock::time_point start = Clock::now();
+      PRECIS_TRY(session.step(prompt_[static_cast<std::size_t>(session.position())]));
+      seconds.push_back(seconds_since(start));
+    }
+    return {};
+  }
+
   Result<void> decode(std::int64_t end, FrontierSpeed& speed) {
     std::vector<double> seconds;
+    std::vector<double> first_seconds;
     while (session_.position() < end) {
-      const Clock::time_point start = Clock::now();
-      PRECIS_TRY(session_.step(prompt_[static_cast<std::size_t>(session_.position())]));
-      seconds.push_back(seconds_since(start));
+      const std::int64_t n = std::min(kStepsOfTurn, end - session_.position());
+      PRECIS_TRY(steps(session_, session_.position() + n, seconds));
+      if (first_) PRECIS_TRY(steps(*first_, first_->position() + n, first_seconds));
     }
     std::ranges::sort(seconds);
     speed.n_decode_timed = static_cast<int>(seconds.size());
     speed.decode_p10_s = quantile(seconds, 0.1);
     speed.decode_median_s = quantile(seconds, 0.5);
     speed.decode_p90_s = quantile(seconds, 0.9);
+    std::ranges::sort(first_seconds);
+    speed.first_decode_median_s = quantile(first_ ? first_seconds : seconds, 0.5);
     return {};
   }
 
   Engine& engine_;
   Session& session_;
+  std::unique_ptr<Session> first_;  // from the second frontier on
   const StepBenchOptions& options_;
   int chunk_tokens_;
   const ProgressFn& progress_;

@@ -93,7 +93,9 @@ TEST(BenchStep, MeasuresEveryFrontierWithThePlannedBytes) {
     EXPECT_EQ(speed.kv_bytes, speed.kv_planned.total()) << speed.n_tokens;
     EXPECT_GT(speed.prefill_tok_per_s, 0) << speed.n_tokens;
     EXPECT_LE(speed.decode_p10_s, speed.decode_p90_s) << speed.n_tokens;
+    EXPECT_GT(speed.first_decode_median_s, 0) << speed.n_tokens;
   }
+  EXPECT_EQ(bench->speeds[0].decode_of_first(), 1);
   EXPECT_EQ(bench->speeds[2].n_prefill_timed, 128);
   EXPECT_EQ(bench->speeds[2].n_decode_timed, 4);
 }
