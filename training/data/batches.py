@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.data.corpus import load_passages
 from training.data.tasks.boosters import write_booster
-from training.data.tasks.draws import Draws
-from training.data.tasks.haystack import Haystack, noise_line
+from training.data.tasks.draws import Draws, Vocabulary
+from training.data.tasks.haystack import Haystack, noise_line, running_words
 from training.data.tasks.retrieval import RetrievalOptions, Writer, write_retrieval
 from training.data.tasks.stories import write_stories
 from training.data.tasks.written import Span, Written
@@ -48,7 +48,7 @@ class Batches(Dataset[Batch]):
         self._recipe = recipe
         self._directory = directory
         self._writer: Writer | None = None
-        self._words: dict[str, list[str]] = {}
+        self._vocabulary = Vocabulary([], [], [])
 
     def __len__(self) -> int:
         return self._recipe.total_steps
@@ -82,7 +82,7 @@ class Batches(Dataset[Batch]):
     def _draws(self, step: int, part: str) -> Draws:
         self._open()
         seed = f"{self._recipe.seed} {step} {part}"
-        return Draws(seed, self._words["nouns"], self._words["adjectives"])
+        return Draws(seed, self._vocabulary)
 
     def _sequence(self, step: int, index: int, stage: Stage) -> Written:
         draws = self._draws(step, str(index))
@@ -104,8 +104,8 @@ class Batches(Dataset[Batch]):
 
     def _open(self) -> Writer:
         if self._writer is None:
-            self._words = _load_words(self._directory / "words.json")
             self._writer = load_writer(self._directory, self._recipe.haystack)
+            self._vocabulary = load_vocabulary(self._directory / "words.json", self._writer)
         return self._writer
 
 
@@ -131,11 +131,14 @@ def load_writer(directory: pathlib.Path, weights: dict[str, float]) -> Writer:
     return Writer(encoder, wordings, haystack)
 
 
-def _load_words(path: pathlib.Path) -> dict[str, list[str]]:
+def load_vocabulary(path: pathlib.Path, writer: Writer) -> Vocabulary:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        words = json.loads(path.read_text(encoding="utf-8"))
+        nouns, adjectives = words["nouns"], words["adjectives"]
+    except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{path}: want the words of keys, found {error}") from error
+    books = writer.haystack.groups["books"]
+    return Vocabulary(nouns, adjectives, running_words(writer.encoder, books))
 
 
 def batches_from(batches: Batches, first: int, last: int, n_workers: int) -> DataLoader[Batch]:

@@ -6,7 +6,7 @@ import pytest
 
 from training.data.batches import MOST_POSITIONS, Batch, jumps, load_writer
 from training.data.tasks import composed, forms
-from training.data.tasks.draws import Draws
+from training.data.tasks.draws import Draws, Vocabulary
 from training.data.tasks.facts import FAMILIES, Family
 from training.data.tasks.retrieval import RetrievalOptions, Writer, write_retrieval
 from training.data.tasks.stories import write_story
@@ -17,6 +17,8 @@ from training.tests.small_run import program, small_batches, small_recipe, write
 
 NOUNS = [f"noun{i}" for i in range(500)]
 ADJECTIVES = [f"adjective{i}" for i in range(500)]
+RUNNING = [f"word{i}" for i in range(500)]
+VOCABULARY = Vocabulary(NOUNS, ADJECTIVES, RUNNING)
 MAKERS = {**FAMILIES, "world": world, "directions": directions}
 
 
@@ -33,7 +35,7 @@ def writer(data: pathlib.Path) -> Writer:
 
 
 def make(name: str, seed: int, n_facts: int) -> Family:
-    draws = Draws(f"{name} {seed}", NOUNS, ADJECTIVES)
+    draws = Draws(f"{name} {seed}", VOCABULARY)
     return MAKERS[name](draws, ask_program(program()), n_facts)
 
 
@@ -67,12 +69,13 @@ def test_nothing_held_out_is_trained_on() -> None:
 
 
 def test_composed_forms_differ_and_have_every_slot_once() -> None:
-    draws = Draws("composed", NOUNS, ADJECTIVES)
-    made = {composed.statement(draws) for _ in range(500)}
+    draws = Draws("composed", VOCABULARY)
+    made = {composed.statement(draws, bookish=i % 2 == 0) for i in range(500)}
     assert len(made) > 490
+    assert any("word" in one for one in made)
     for slots, form in (
         *((("{a}", "{k}", "{v}"), one) for one in made),
-        *((("{a}", "{k}"), composed.question(draws)) for _ in range(500)),
+        *((("{a}", "{k}"), composed.question(draws, bookish=i % 2 == 0)) for i in range(500)),
     ):
         assert all(form.count(slot) == 1 for slot in slots), form
         assert form.count("{") == len(slots)
@@ -83,7 +86,7 @@ def test_composed_forms_differ_and_have_every_slot_once() -> None:
 def test_sequences_are_chats_whose_answers_can_be_found(writer: Writer) -> None:
     options = RetrievalOptions((4, 12), 0.35, {"single": 1.0})
     for seed in range(20):
-        draws = Draws(str(seed), NOUNS, ADJECTIVES)
+        draws = Draws(str(seed), VOCABULARY)
         written = write_retrieval(writer, draws, options, 1025)
         assert len(written) == 1025
         assert written.tokens[:2] == [BEGIN, USER]
@@ -102,7 +105,7 @@ def test_sequences_are_chats_whose_answers_can_be_found(writer: Writer) -> None:
 
 def test_stories_hold_what_is_asked_about_them() -> None:
     for seed in range(100):
-        story, questions = write_story(Draws(str(seed), NOUNS, ADJECTIVES))
+        story, questions = write_story(Draws(str(seed), VOCABULARY))
         assert 60 < len(story.split()) < 400
         assert "{" not in story
         for question in questions:
@@ -121,7 +124,7 @@ def test_a_batch_depends_on_its_step_alone(data: pathlib.Path) -> None:
 
 def test_positions_jump_at_blocks_and_stay_below_the_end() -> None:
     for seed in range(50):
-        added = jumps(Draws(str(seed), NOUNS, ADJECTIVES), 4096)
+        added = jumps(Draws(str(seed), VOCABULARY), 4096)
         assert added[-1] + 4096 <= MOST_POSITIONS
         assert (added.diff() >= 0).all()
         assert (added.view(-1, 128) == added[::128, None]).all()

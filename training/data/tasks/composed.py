@@ -1,7 +1,8 @@
 """Statements and questions of random shape: what stands between key, attribute and value is noise.
 
 A few written forms teach a network to know a fact by its sentence; with forms without end it has to
-find the key in whatever sentence there is.
+find the key in whatever sentence there is.  Noise is common words in any order or, where the key is
+not a single word that they could be taken for, words that follow each other in a book.
 """
 
 from training.data.tasks.draws import Draws
@@ -24,25 +25,28 @@ MARKS = ("", "", "", "", ",", ":", ";", " -")
 MOST_WORDS = 5  # in one place
 
 
-def statement(draws: Draws) -> str:
+def statement(draws: Draws, *, bookish: bool) -> str:
     """{a}, {k} and {v} in any order."""
-    return _compose(draws, ["{a}", "{k}", "{v}"], ".")
+    return _compose(draws, ["{a}", "{k}", "{v}"], ".", bookish)
 
 
-def question(draws: Draws) -> str:
+def question(draws: Draws, *, bookish: bool) -> str:
     """{a} and {k} in any order."""
-    return _compose(draws, ["{a}", "{k}"], draws.pick(("?", "?", ".")))
+    return _compose(draws, ["{a}", "{k}"], draws.pick(("?", "?", ".")), bookish)
 
 
-def _compose(draws: Draws, slots: list[str], end: str) -> str:
+def _compose(draws: Draws, slots: list[str], end: str, bookish: bool) -> str:
     draws.random.shuffle(slots)
-    parts = [_noise(draws, 0)]
+    parts = [_noise(draws, 0, bookish)]
     for i, slot in enumerate(slots):
         parts += [slot + (draws.pick(MARKS) if i + 1 < len(slots) else "")]
-        parts += [_noise(draws, 0 if i + 1 == len(slots) else 1)]
+        parts += [_noise(draws, 0 if i + 1 == len(slots) else 1, bookish)]
     text = " ".join(part for part in parts if part) + end
     return text if text.startswith("{") else text[0].upper() + text[1:]
 
 
-def _noise(draws: Draws, least: int) -> str:
-    return " ".join(draws.random.choices(WORDS, k=draws.random.randint(least, MOST_WORDS)))
+def _noise(draws: Draws, least: int, bookish: bool) -> str:
+    n_words = draws.random.randint(least, MOST_WORDS)
+    if bookish and draws.chance(0.5):
+        return " ".join(draws.running_words(n_words))
+    return " ".join(draws.random.choices(WORDS, k=n_words))

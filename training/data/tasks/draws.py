@@ -1,5 +1,6 @@
 """Random keys and values, a pure function of a seed: any worker makes the same ones."""
 
+import dataclasses
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -10,11 +11,21 @@ from training.data.tasks import forms
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Words that are drawn from."""
+
+    nouns: list[str]
+    adjectives: list[str]
+    running: list[str]  # as they follow each other in books, without marks
+
+
 class Draws:
-    def __init__(self, seed: str, nouns: list[str], adjectives: list[str]) -> None:
+    def __init__(self, seed: str, vocabulary: Vocabulary) -> None:
         self.random = random.Random(seed)
-        self.nouns = nouns
-        self.adjectives = adjectives
+        self.nouns = vocabulary.nouns
+        self.adjectives = vocabulary.adjectives
+        self.running = vocabulary.running
 
     def pick(self, items: Sequence[T]) -> T:
         return self.random.choice(items)
@@ -31,6 +42,10 @@ class Draws:
 
     def uuid(self) -> str:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def running_words(self, n_words: int) -> list[str]:
+        first = self.random.randrange(len(self.running) - n_words)
+        return self.running[first : first + n_words]
 
     def variable(self, n_letters: int) -> str:
         return "".join(chr(ord("A") + self.random.randrange(26)) for _ in range(n_letters))

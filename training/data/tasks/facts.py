@@ -11,7 +11,7 @@ from training.data.tasks import composed, forms
 from training.data.tasks.draws import Draws
 from training.data.wordings import Wordings
 
-COMPOSED_SHARE = 0.4  # of statements and questions
+COMPOSED_QUESTIONS = 0.25  # where statements are written; else three in four
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +65,38 @@ def listed(opening: str, values: list[str]) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Where a family's sentences come from: written forms, or composed ones."""
+
+    draws: Draws
+    written: list[str]  # statements
+    composed: bool
+    bookish: bool
+
+    def statement(self) -> str:
+        if self.composed:
+            return composed.statement(self.draws, bookish=self.bookish)
+        return self.draws.pick(self.written)
+
+    def question(self) -> str:
+        share = 1 - COMPOSED_QUESTIONS if self.composed else COMPOSED_QUESTIONS
+        if self.draws.chance(share):
+            return composed.question(self.draws, bookish=self.bookish)
+        return self.draws.pick(forms.QUESTIONS)
+
+
 def single_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
-    """One value a key; some questions ask for several keys at once."""
+    """One value a key in written forms; some questions ask for several keys at once."""
+    return _facts_of_keys(draws, wordings, n_facts, is_composed=False)
+
+
+def composed_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
+    """The same in forms of random shape, each its own."""
+    return _facts_of_keys(draws, wordings, n_facts, is_composed=True)
+
+
+def _facts_of_keys(draws: Draws, wordings: Wordings, n_facts: int, *, is_composed: bool) -> Family:
     if draws.chance(0.65):
         attribute, value_kind = draws.pick(wordings["attributes"]), "number"
     else:
@@ -77,19 +107,17 @@ def single_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
     keys = draws.keys(n_facts, key_kind)
     n_digits = draws.n_digits()
     values = [draws.value(value_kind, n_digits) for _ in keys]
-    statements = [*wordings["statements"], *forms.STATEMENTS]
-    free = draws.chance(COMPOSED_SHARE)
-    one_form = draws.pick(statements) if draws.chance(0.5) and not free else None
+    written = [*wordings["statements"], *forms.STATEMENTS]
+    if draws.chance(0.5):
+        written = [draws.pick(written)]
+    shapes = Shapes(draws, written, is_composed, bookish=key_kind != "noun")
     if draws.chance(0.2):
-        form = composed.statement(draws) if free else one_form or draws.pick(statements)
-        return _several_values(
-            draws, form, attribute, keys[: max(1, n_facts // draws.pick((2, 3)))], values
-        )
+        keys = keys[: max(1, n_facts // draws.pick((2, 3)))]
+        return _several_values(draws, shapes.statement(), attribute, keys, values)
     family = Family([], [])
     for key, value in zip(keys, values, strict=True):
-        form = composed.statement(draws) if free else one_form or draws.pick(statements)
-        family.chains.append([sentence(form, attribute, key, value)])
-        family.questions.append(_single_question(draws, wordings, attribute, key, value))
+        family.chains.append([sentence(shapes.statement(), attribute, key, value)])
+        family.questions.append(_single_question(wordings, shapes, attribute, key, value))
     if n_facts >= 4 and draws.chance(0.4):
         chosen = sorted(draws.random.sample(range(n_facts), draws.random.randint(2, 4)))
         pieces: list[Piece] = []
@@ -118,26 +146,23 @@ def _several_values(
 
 
 def _single_question(
-    draws: Draws, wordings: Wordings, attribute: str, key: str, value: str
+    wordings: Wordings, shapes: Shapes, attribute: str, key: str, value: str
 ) -> Question:
-    if draws.chance(0.45):
-        text = _question_form(draws) + draws.pick(forms.VALUE_ONLY)
+    draws = shapes.draws
+    if draws.chance(0.4):
+        text = shapes.question() + draws.pick(forms.VALUE_ONLY)
         if draws.chance(0.4):
             text = draws.pick(wordings["questions"])
         return Question("value", fill(text, a=attribute, k=key), (Piece(value, True),))
-    text = fill(_question_form(draws), a=attribute, k=key)
+    text = fill(shapes.question(), a=attribute, k=key)
     return Question("sentence", text, said(fill(forms.ANSWER, a=attribute, k=key), value))
-
-
-def _question_form(draws: Draws) -> str:
-    return composed.question(draws) if draws.chance(COMPOSED_SHARE) else draws.pick(forms.QUESTIONS)
 
 
 def magic_facts(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
     """RULER's needle line, one or several values a key, questions for one or several keys."""
     kinds = {"numbers": "number", "words": "word", "uuids": "uuid"}
     kind = draws.pick(("numbers", "numbers", "numbers", "words", "uuids"))
-    n_values = draws.random.randint(2, 4) if draws.chance(0.55) else 1
+    n_values = draws.random.randint(2, 6) if draws.chance(0.5) else 1
     key_kind = draws.pick(("hyphen", "hyphen", "hyphen", "noun", kinds[kind]))
     keys = draws.keys(max(1, n_facts // n_values), "hyphen" if key_kind == "word" else key_kind)
     values = {key: [draws.value(kinds[kind]) for _ in range(n_values)] for key in keys}
@@ -182,7 +207,7 @@ def variable_chains(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
         first, following = wordings["chain_first"][0], wordings["chain_next"][0]
     n_letters = draws.pick((3, 5, 5))
     while family.n_facts < n_facts:
-        names = draws.distinct(draws.random.randint(1, 5), lambda: draws.variable(n_letters))
+        names = draws.distinct(draws.random.randint(2, 5), lambda: draws.variable(n_letters))
         value = draws.number(5)
         chain = [fill(first, x=names[0], v=value)]
         chain += [fill(following, x=x, y=y) for y, x in itertools.pairwise(names)]
@@ -195,7 +220,7 @@ def variable_chains(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
 
 def _names_question(wordings: Wordings, names: list[str], value: str) -> Question:
     text = wordings["chain_question"][0].format(v=value)
-    opening = wordings["chain_answer"][0].format(n=len(names), v=value).strip()
+    opening = fill(forms.CHAIN_ANSWER, v=value)
     pieces = [Piece(opening, False), *(Piece(f" {name}", True) for name in names)]
     return Question("chain_names", text, tuple(pieces))
 
@@ -237,6 +262,7 @@ def two_hops(draws: Draws, wordings: Wordings, n_facts: int) -> Family:
 
 FAMILIES = {
     "single": single_facts,
+    "composed": composed_facts,
     "magic": magic_facts,
     "chains": variable_chains,
     "hops": two_hops,

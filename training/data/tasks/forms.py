@@ -47,6 +47,12 @@ HOP_ANSWER = "The {r} of {o} is"
 RELATIONS = ("owner", "keeper", "maker", "author", "buyer", "painter", "guardian")
 
 CHAIN_LINES = ("VAR {x} = {v}.", "VAR {x} = VAR {y}.")
+# RULER's answer tells how many there are before it names them; who has to look for each in turn
+# cannot know that first, so this one does not.
+CHAIN_ANSWER = (
+    "Answer: According to the chain(s) of variable assignment in the text above, the variables "
+    "that are assigned the value {v} are:"
+)
 CHAIN_VALUE_QUESTION = "What is the value of VAR {x}?"
 
 INSTRUCTIONS = (

@@ -20,7 +20,7 @@ from training.data.wordings import Wordings
 FACT_WEIGHT = 0.2  # hidden sentences cannot be foreseen: they weigh little
 QUESTION_WEIGHT = 0.1
 VALUE_WEIGHT = 1.0
-WORDS_WEIGHT = 0.25  # of an answer around its values
+WORDS_WEIGHT = 0.5  # of an answer around its values: the key is among them
 MOST_WORLD_FACTS = 60
 TURN_TOKENS = 4  # user or line break, assistant, end of thinking, end of sentence
 
@@ -146,15 +146,15 @@ def _add_facts(
     writer: Writer, draws: Draws, facts: list[list[int]], room: int, out: Written
 ) -> None:
     """Facts at random depths of a text of about `room` tokens."""
-    group = "noise" if draws.chance(0.05) else writer.haystack.draw_group(draws)
+    filler = writer.haystack.filler(draws)
     power = draws.pick((1.0, 1.0, 1.0, 1.0, 0.3, 3.0))  # now and then early or late
     depths = np.sort([draws.random.random() ** power for _ in facts])
     gaps = np.diff(np.concatenate(([0.0], depths, [1.0]))) * room
     owed = 0.0
     for i, gap in enumerate(gaps):
         wanted = int(gap + owed)
-        text = writer.haystack.sentences(draws, group, wanted) if wanted > 0 else []
+        text = filler(wanted) if wanted > 0 else []
         owed += gap - len(text)
-        out.add(text, text=0.0 if group == "noise" else 1.0)
+        out.add(text, text=filler.weight)
         if i < len(facts):
             out.add(facts[i], text=FACT_WEIGHT)
