@@ -138,7 +138,8 @@ __device__ inline void delay_until_copied(Barrier* barrier) {
                : "memory");
 }
 
-/// Orders this thread's writes to shared memory before later wgmma and bulk copies of the block.
+/// Orders writes to shared memory before later wgmma and bulk copies of the block: this thread's own, and
+/// those that a barrier has told it of, where it is one of those who multiply.
 __device__ inline void publish_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

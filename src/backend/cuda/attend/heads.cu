@@ -1,8 +1,8 @@
 // Attention of 64 heads over released V4 rows (448 codes and 64 rotated bf16 channels), on tensor cores.
 //
-// A block of the grid takes units of work in turn (units.cuh).  One warpgroup reads rows, 64 at a time,
-// and expands them into shared memory; one multiplies them with the queries, makes weights and adds the
-// first 192 channels of the values; one adds the other 320.  Weights count from a power of two, so
+// A block of the grid takes units of work in turn (units.cuh).  Two warpgroups read rows, 64 at a time,
+// and expand them into shared memory; one multiplies them with the queries, makes weights and adds the
+// first 128 channels of the values; one adds the other 384.  Weights count from a power of two, so
 // rescaling is exact and one pass over the rows is enough.
 // Byte and cycle counts: docs/kernels/cuda_attend.md.
 #include <algorithm>
@@ -15,7 +15,8 @@ namespace precis::cuda {
 namespace {
 
 constexpr int kStages = 2;
-constexpr int kScoringTiles = 3;  // tiles of values that the warpgroup with the scores adds
+constexpr int kScoringTiles = 2;  // tiles of values that the warpgroup with the scores adds
+constexpr int kPiece = 32;        // channels of values multiplied at a time
 constexpr int kTileQuads = kGroup / 8;
 constexpr int kMultipliers = 2 * kWarpgroup;
 
@@ -39,8 +40,10 @@ struct Shared {
 
 __device__ void init(Shared& shared) {
   for (int i = 0; i < kStages; ++i) {
-    init_barrier(&shared.rows.full[i], kReaders);
-    init_barrier(&shared.rows.empty[i], 2 * kWarps);
+    for (int half = 0; half < 2; ++half) {
+      init_barrier(&shared.rows.full[i][half], kReaders);
+      init_barrier(&shared.rows.empty[i][half], 2 * kWarps);
+    }
     init_barrier(&shared.message_full[i], kWarpgroup);
     init_barrier(&shared.message_empty[i], kWarps);
   }
@@ -99,32 +102,37 @@ struct UnitSums {
     }
   }
 
-  __device__ void add_block(const Factors& factors, const Words& words, const std::uint8_t* tiles) {
+  template <int kBuffers, typename Meanwhile, typename Released>
+  __device__ void add_block(const Factors& factors, const Words& words, const std::uint8_t* tiles,
+                            const Meanwhile& meanwhile, const Released& released) {
+    add_values<kPiece, kBuffers, kHalfGroups - kFirst>(
+        sums, factors, words, tiles + kFirst * kTileBytes, meanwhile, released);
+  }
+
+  // Leaves sums in device memory until more can be added to them.
+  __device__ void park(UnitRecord* record, int tid) {
+    leave_record(record, tid);
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      add_values(sums[i], factors, words, tiles + (kFirst + i) * kTileBytes);
+#pragma unroll
+      for (int j = 0; j < kGroup / 2; ++j) sums[i][j] = kNothing;
     }
   }
 
-  // Adds a part to the list's sums: earlier parts wait in device memory, the whole list's stay here.
-  __device__ void end_part(const Factors& factors, UnitRecord* earlier, int tid, bool is_first,
-                           bool is_last) {
+  // Adds these sums to those that were parked.
+  __device__ void add_to(const UnitRecord* record, const Factors& factors, int tid) {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      float4* totals = &earlier->quads[(kFirst + i) * kTileQuads][tid];
+      const float4* parked = &record->quads[(kFirst + i) * kTileQuads][tid];
       float4 total[kTileQuads];
 #pragma unroll
-      for (int j = 0; j < kTileQuads; ++j) {
-        total[j] =
-            is_first ? float4{kNothing, kNothing, kNothing, kNothing} : totals[j * kWarpgroup];
-      }
+      for (int j = 0; j < kTileQuads; ++j) total[j] = parked[j * kWarpgroup];
 #pragma unroll
       for (int j = 0; j < kTileQuads; ++j) {
         add_scaled(total[j], quad(i, j), factors);
-        if (!is_last) totals[j * kWarpgroup] = total[j];
         const float next[4] = {total[j].x, total[j].y, total[j].z, total[j].w};
 #pragma unroll
-        for (int k = 0; k < 4; ++k) sums[i][4 * j + k] = is_last ? next[k] : kNothing;
+        for (int k = 0; k < 4; ++k) sums[i][4 * j + k] = next[k];
       }
     }
   }
@@ -162,10 +170,34 @@ struct UnitSums {
   }
 };
 
-// Whether a part that has to be added to others ends with block `b` of a unit.
-__device__ bool ends_part(const Unit& unit, int b) {
-  const bool has_parts = unit.is_whole_list() && unit.end > kPartBlocks;
-  return has_parts && ((b + 1) % kPartBlocks == 0 || b + 1 == unit.end);
+// What ends with block `b` of a unit that has several parts, and whether there were others before it in
+// the pair or the unit.
+struct Ends {
+  bool part;
+  bool pair;
+  bool unit;
+  bool has_part_before;
+  bool has_pair_before;
+
+  __device__ Ends(const Unit& of, int b) {
+    const int in_pair = b % kPairBlocks;
+    unit = b + 1 == of.end;
+    pair = in_pair + 1 == kPairBlocks || unit;
+    part = of.end - of.begin > kPartBlocks && (in_pair + 1 == kPartBlocks || pair);
+    has_part_before = in_pair >= kPartBlocks;
+    has_pair_before = b - of.begin >= kPairBlocks;
+  }
+};
+
+// Adds sums of a part to what is parked, and parks what has to wait: the first part of a pair in record 0,
+// earlier pairs in record 1.
+template <typename Sums, typename PartFactors, typename PairFactors>
+__device__ void end_part(Sums& sums, const Ends& ends, UnitRecord* parked, int tid,
+                         const PartFactors& of_part, const PairFactors& of_pair) {
+  if (ends.has_part_before) sums.add_to(&parked[0], of_part(), tid);
+  if (!ends.pair) return sums.park(&parked[0], tid);
+  if (ends.has_pair_before) sums.add_to(&parked[1], of_pair(), tid);
+  if (!ends.unit) sums.park(&parked[1], tid);
 }
 
 __device__ void send(Shared& shared, RingPlace<kStages>& place, int tid, const Factors& factors,
@@ -196,7 +228,8 @@ __device__ void score_and_add(const AttendCall& c, Shared& shared, const Unit& u
   share_queries(c, shared, unit);
   UnitSums<0, kScoringTiles> sums(unit);
   Chain part;
-  Chain list;
+  Chain pair;
+  Chain all;  // of the unit, if it has several parts
   shared.sinks[tid] = load_sinks(c, unit.list.head + head_of_thread(tid));
   for (int b = unit.begin; b < unit.end; ++b) {
     const int stage = places.rows.stage;
@@ -204,31 +237,44 @@ __device__ void score_and_add(const AttendCall& c, Shared& shared, const Unit& u
     BlockWeights block;
     {
       float scores[kBlockRows / 2];
-      wait(&shared.rows.full[stage], places.rows.parity);
-      begin_scores(scores, shared.queries, shared.rows.tiles[stage]);
+      wait(&shared.rows.full[stage][0], places.rows.parity);
+      begin_scores(scores, shared.queries, shared.rows.tiles[stage],
+                   [&] { wait(&shared.rows.full[stage][1], places.rows.parity); });
       await_products<0>();
       hold(scores);
+      if (tid % kWarp == 0) arrive(&shared.rows.empty[stage][1]);
       mask_scores(scores, shared.rows.exists[stage]);
       block = weigh(scores, scale, words);
     }
     const Factors factors = part.take(block.reference, block.sum);
-    send(shared, places.messages, tid, factors, &words);
-    sums.add_block(factors, words, shared.rows.tiles[stage]);
-    if (tid % kWarp == 0) arrive(&shared.rows.empty[stage]);
+    sums.add_block<2>(
+        factors, words, shared.rows.tiles[stage],
+        [&] { send(shared, places.messages, tid, factors, &words); }, [] {});
+    if (tid % kWarp == 0) arrive(&shared.rows.empty[stage][0]);
     places.rows.advance();
-    if (!ends_part(unit, b)) continue;
-    const Factors of_part = list.take(part.reference, part.denominator);
-    send(shared, places.messages, tid, of_part);
-    sums.end_part(of_part, record, tid, b < kPartBlocks, b + 1 == unit.end);
+    const Ends ends(unit, b);
+    if (!ends.part) continue;
+    const auto sent = [&](const Factors& f) -> const Factors& {
+      send(shared, places.messages, tid, f);
+      return f;
+    };
+    const Factors of_part = pair.take(part.reference, part.denominator);
     part = Chain{};
+    Factors of_pair{};
+    if (ends.pair) {
+      of_pair = all.take(pair.reference, pair.denominator);
+      pair = Chain{};
+    }
+    end_part(
+        sums, ends, record, tid, [&] { return sent(of_part); }, [&] { return sent(of_pair); });
   }
+  if (unit.end - unit.begin <= kPartBlocks) all = part;
   if (!unit.is_whole_list()) {
     if (!unit.has_warp_of(tid)) return;
     sums.leave_record(record, tid);
-    record->chain[tid] = as_float4(part);
+    record->chain[tid] = as_float4(all);
     return;
   }
-  const Chain& all = unit.end > kPartBlocks ? list : part;
   const float2 last = all.last_factors(shared.sinks[tid]);
   send(shared, places.messages, tid, {{last.x, last.y}, {}});
   sums.leave_results(shared, last, tid);
@@ -261,14 +307,23 @@ __device__ void add_other_values(const AttendCall& c, Shared& shared, const Unit
       const uint4 w = message.weights[k][tid];
       words[k][0] = w.x, words[k][1] = w.y, words[k][2] = w.z, words[k][3] = w.w;
     }
-    leave_message(shared, places.messages, tid);
-    sums.add_block(factors, words, shared.rows.tiles[places.rows.stage]);
-    if (tid % kWarp == 0) arrive(&shared.rows.empty[places.rows.stage]);
+    publish_shared();
+    sums.add_block<1>(
+        factors, words, shared.rows.tiles[places.rows.stage],
+        [&] { leave_message(shared, places.messages, tid); },
+        [&] {
+          if (tid % kWarp == 0) arrive(&shared.rows.empty[places.rows.stage][0]);
+        });
+    if (tid % kWarp == 0) arrive(&shared.rows.empty[places.rows.stage][1]);
     places.rows.advance();
-    if (!ends_part(unit, b)) continue;
-    const Factors of_part = receive(shared, places.messages, tid);
-    leave_message(shared, places.messages, tid);
-    sums.end_part(of_part, record, tid, b < kPartBlocks, b + 1 == unit.end);
+    const Ends ends(unit, b);
+    if (!ends.part) continue;
+    const auto received = [&] {
+      const Factors f = receive(shared, places.messages, tid);
+      leave_message(shared, places.messages, tid);
+      return f;
+    };
+    end_part(sums, ends, record, tid, received, received);
   }
   if (!unit.is_whole_list()) {
     if (unit.has_warp_of(tid)) sums.leave_record(record, tid);
@@ -307,25 +362,24 @@ __global__ void __launch_bounds__(kRoles* kWarpgroup, 1)
   const int role = static_cast<int>(threadIdx.x) / kWarpgroup;
   Places places;
   // Each of the block's units with its call, and the unit's record or, where lists are not cut, the
-  // block's for sums of earlier parts.
+  // block's two for sums that wait.
   const auto for_units = [&](auto work) {
     const auto n_at_once = static_cast<int>(gridDim.x);
     for (auto i = static_cast<int>(blockIdx.x); i < step.n_units; i += n_at_once) {
       Unit unit = unit_at(step, i);
       if (!unit.exists) continue;
-      const int record =
-          step.n_units > kMaxRecords ? static_cast<int>(blockIdx.x) : i / step.n_splits;
+      const int record = step.is_cut ? i / step.n_splits : 2 * static_cast<int>(blockIdx.x);
       unit.has_queries = i >= n_at_once && n_at_once % step.n_lists == 0;
       work(step.calls[unit.list.call], unit, &step.records[record], i);
     }
   };
   if (role == kScores) {
-    grow_registers<160>();
+    grow_registers<144>();
     for_units([&](const AttendCall& c, const Unit& unit, UnitRecord* record, int) {
       score_and_add(c, shared, unit, record, places);
     });
   } else if (role == kValues) {
-    grow_registers<224>();
+    grow_registers<240>();
     for_units([&](const AttendCall& c, const Unit& unit, UnitRecord* record, int) {
       add_other_values(c, shared, unit, record, places);
     });
@@ -338,12 +392,24 @@ __global__ void __launch_bounds__(kRoles* kWarpgroup, 1)
   }
 }
 
-// The finest cut whose records there is room for.
-int unit_blocks(std::int64_t n_lists, int n_blocks) {
-  const int n_parts = ceil_div(n_blocks, kPartBlocks);
-  return n_lists * n_blocks <= kMaxRecords  ? 1
-         : n_lists * n_parts <= kMaxRecords ? kPartBlocks
-                                            : n_blocks;
+// Blocks of two units: the finest cut whose records there is room for, if that is blocks, or else the cut
+// into parts, pairs or lists that ends first.
+int two_units(std::int64_t n_lists, int n_blocks, int n_multiprocessors) {
+  constexpr int kOtherwise = 3;  // what a unit takes beside its blocks, in the time of a block
+  if (n_lists * n_blocks <= kMaxRecords) return 2;
+  int best = 2 * n_blocks;
+  std::int64_t least = ceil_div<std::int64_t>(n_lists, n_multiprocessors) * (n_blocks + kOtherwise);
+  for (const int two : {2 * kPairBlocks, kPairBlocks}) {
+    const std::int64_t n_units = n_lists * count_units(two, n_blocks);
+    if (n_units > kMaxRecords || n_blocks <= unit_begin(two, 1)) continue;
+    const std::int64_t time =
+        ceil_div<std::int64_t>(n_units, n_multiprocessors) * (unit_begin(two, 1) + kOtherwise);
+    if (time < least) {
+      best = two;
+      least = time;
+    }
+  }
+  return best;
 }
 
 // Into how many the heads of units are split, so that queries and sums come and go by more blocks.
@@ -363,20 +429,21 @@ void launch(Device& device, std::span<const AttendCall> calls, std::int64_t most
   step.n_lists = static_cast<int>(n_tokens) * step.n_groups;
   const auto n_blocks =
       static_cast<int>(std::max<std::int64_t>(1, ceil_div(most_rows, kBlockRows)));
-  step.unit_blocks = unit_blocks(step.n_lists, n_blocks);
-  const int list_units = ceil_div(n_blocks, step.unit_blocks);
-  const int n_records = step.n_lists * list_units;
-  step.n_splits = n_splits(device.n_multiprocessors, n_records);
-  step.n_units = n_records * step.n_splits;
+  step.two_units = two_units(step.n_lists, n_blocks, device.n_multiprocessors);
+  const int list_units = count_units(step.two_units, n_blocks);
+  step.is_cut = list_units > 1;
+  const int n_in_lists = step.n_lists * list_units;
+  step.n_splits = n_splits(device.n_multiprocessors, n_in_lists);
+  step.n_units = n_in_lists * step.n_splits;
   int grid = std::min(device.n_multiprocessors, step.n_units);
   const int n_left = grid % step.n_lists;
   if (n_left <= grid / 16) grid -= n_left;  // units of a block are of one list then
-  step.records = device.workspace.take<UnitRecord>(std::min(n_records, kMaxRecords));
+  step.records = device.workspace.take<UnitRecord>(step.is_cut ? n_in_lists : 2 * grid);
   PRECIS_CUDA_CHECK(cudaFuncSetAttribute(
       attend_units<kCalls>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes));
   launch_overlapping(device, attend_units<kCalls>, dim3(static_cast<unsigned>(grid)),
                      kRoles * kWarpgroup, kSharedBytes, 1, step);
-  if (list_units > 1) merge_units(device, step, step.unit_blocks == 1 && n_blocks > kPartBlocks);
+  if (step.is_cut) merge_units(device, step, step.two_units == 2 && n_blocks > kPartBlocks);
 }
 
 }  // namespace

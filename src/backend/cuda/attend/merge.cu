@@ -1,7 +1,7 @@
 // The end of lists that attention on tensor cores has cut (units.cuh): their records are added in order.
 //
 // A thread takes a quad of sums.  Where lists have several parts and units are blocks, kParts warps take
-// some parts each, and the first of them adds the parts.
+// a part each, and the first of them adds the parts.
 // Byte and cycle counts: docs/kernels/cuda_attend.md.
 #include "backend/cuda/attend/units.cuh"
 #include "backend/cuda/launch.h"
@@ -9,11 +9,25 @@
 namespace precis::cuda {
 namespace {
 
-// Records on their way at once: all of 640 rows, or half a part.
-template <int kParts>
-constexpr int kLoads = kParts == 1 ? 12 : kPartBlocks / 2;
-template <int kParts>
-constexpr int kMergeWarps = kParts == 1 ? 4 : 8;
+// What a list's records are sums of.
+enum class Units {
+  kBlocks,         // of one part
+  kBlocksOfParts,  // of several
+  kParts,
+  kPairs,
+};
+
+constexpr int kMergeParts = 8;  // at once, a warp each
+
+template <Units kUnits>
+constexpr int kMergeWarps = kUnits == Units::kBlocksOfParts ? kMergeParts : 4;
+
+// Records on their way at once: all of 640 rows, half a part, all of 8,320 rows.
+template <Units kUnits>
+constexpr int kLoads = kUnits == Units::kBlocks          ? 12
+                       : kUnits == Units::kBlocksOfParts ? (kPartBlocks + 1) / 2
+                       : kUnits == Units::kParts         ? 8
+                                                         : 4;
 
 struct PartSums {
   float4 sums{kNothing, kNothing, kNothing, kNothing};
@@ -23,31 +37,39 @@ struct PartSums {
     const float4& c = chain_of_next;
     add_scaled(sums, next, chain.take({c.x, c.y}, {c.z, c.w}));
   }
+  __device__ void add(const PartSums& next) { add(next.sums, as_float4(next.chain)); }
 };
 
-// Units begin … end − 1 of a list, blocks of one part or parts, for thread `tid` of the warpgroup that
-// made them.
-template <int kLoads>
+// Sums of units begin … end − 1 of a list for thread `tid` of the warpgroup that made them.
+template <Units kUnits>
 __device__ PartSums add_records(const UnitRecord* records, int stride, int begin, int end, int at,
                                 int tid) {
-  PartSums part;
-  for (int first = begin; first < end; first += kLoads) {
-    float4 quads[kLoads];
-    float4 chains[kLoads];
+  PartSums all;
+  PartSums pair;
+  for (int first = begin; first < end; first += kLoads<kUnits>) {
+    float4 quads[kLoads<kUnits>];
+    float4 chains[kLoads<kUnits>];
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
+    for (int i = 0; i < kLoads<kUnits>; ++i) {
       if (first + i >= end) break;
       const UnitRecord& record = records[(first + i) * stride];
       quads[i] = record.quads[at][tid];
       chains[i] = record.chain[tid];
     }
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
+    for (int i = 0; i < kLoads<kUnits>; ++i) {
       if (first + i >= end) break;
-      part.add(quads[i], chains[i]);
+      if constexpr (kUnits == Units::kParts) {
+        pair.add(quads[i], chains[i]);
+        if (i % 2 == 0 && first + i + 1 < end) continue;
+        all.add(pair);
+        pair = PartSums{};
+      } else {
+        all.add(quads[i], chains[i]);
+      }
     }
   }
-  return part;
+  return all;
 }
 
 // Two channels of quad `at` of thread `tid`.
@@ -63,41 +85,50 @@ __device__ void store_pair(const AttendCall& c, std::int64_t t, int head, int at
   *reinterpret_cast<float2*>(c.out.data + (t * c.out.planes + head) * kWidth + channel) = pair;
 }
 
-template <int kParts, int kCalls>
-__global__ void __launch_bounds__(kMergeWarps<kParts>* kWarp)
+template <Units kUnits, int kCalls>
+__global__ void __launch_bounds__(kMergeWarps<kUnits>* kWarp)
     merge_list(const __grid_constant__ AttendStep<kCalls> step) {
-  __shared__ float4 part_sums[kMergeWarps<kParts>][kWarp];
-  __shared__ float4 part_chains[kMergeWarps<kParts>][kWarp];
+  constexpr bool kHasParts = kUnits == Units::kBlocksOfParts;
+  __shared__ float4 part_sums[kMergeWarps<kUnits>][kWarp];
+  __shared__ float4 part_chains[kMergeWarps<kUnits>][kWarp];
   begin_kernel();
   const auto idx = static_cast<int>(blockIdx.x);
   const List list = list_at(step, idx);
-  if (list.n_blocks <= step.unit_blocks) return;
+  if (list.n_blocks <= unit_begin(step.two_units, 1)) return;
+  const UnitRecord* records = step.records + idx;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int rank = warp % kParts;
-  const int group = static_cast<int>(blockIdx.y) * (kMergeWarps<kParts> / kParts) + warp / kParts;
-  const int at = group / kWarps;
-  const int tid = group % kWarps * kWarp + lane;
-  const int n_units = (list.n_blocks + step.unit_blocks - 1) / step.unit_blocks;
+  const int rank = kHasParts ? warp : 0;
+  const int group =
+      static_cast<int>(blockIdx.y) * (kHasParts ? 1 : kMergeWarps<kUnits>)+warp - rank;
+  // Where many lists' records come from L2, warps of a block are of the same heads, whose chains they read.
+  constexpr bool kSharesChains = kUnits == Units::kParts || kUnits == Units::kPairs;
+  const int at = kSharesChains ? group % (kWidth / 8) : group / kWarps;
+  const int tid = (kSharesChains ? group / (kWidth / 8) : group % kWarps) * kWarp + lane;
   PartSums total;
-  if constexpr (kParts == 1) {
-    total = add_records<kLoads<kParts>>(step.records + idx, step.n_lists, 0, n_units, at, tid);
-  } else {
-    const int part_units = kPartBlocks / step.unit_blocks;
-    for (int first = 0; first < n_units; first += kParts * part_units) {
-      const int begin = first + rank * part_units;
-      if (begin < n_units) {
-        const PartSums part = add_records<kLoads<kParts>>(
-            step.records + idx, step.n_lists, begin, min(n_units, begin + part_units), at, tid);
+  if constexpr (kHasParts) {
+    const int n_parts = count_units(kPairBlocks, list.n_blocks);
+    for (int first = 0; first < n_parts; first += kMergeParts) {
+      if (first + rank < n_parts) {
+        const int begin = unit_begin(kPairBlocks, first + rank);
+        const int end = min(list.n_blocks, unit_begin(kPairBlocks, first + rank + 1));
+        const PartSums part = add_records<kUnits>(records, step.n_lists, begin, end, at, tid);
         part_sums[warp][lane] = part.sums;
         part_chains[warp][lane] = as_float4(part.chain);
       }
       __syncthreads();
-      for (int w = 0; rank == 0 && w < kParts && first + w * part_units < n_units; ++w) {
-        total.add(part_sums[warp + w][lane], part_chains[warp + w][lane]);
+      for (int w = 0; rank == 0 && w < kMergeParts && first + w < n_parts; w += 2) {
+        PartSums pair;
+        for (int i = w; i < w + 2 && first + i < n_parts; ++i) {
+          pair.add(part_sums[i][lane], part_chains[i][lane]);
+        }
+        total.add(pair);
       }
       __syncthreads();
     }
+  } else {
+    const int n_units = count_units(step.two_units, list.n_blocks);
+    total = add_records<kUnits>(records, step.n_lists, 0, n_units, at, tid);
   }
   if (rank != 0) return;
   const int head = list.head + head_of_thread(tid);
@@ -108,22 +139,32 @@ __global__ void __launch_bounds__(kMergeWarps<kParts>* kWarp)
   store_pair(c, list.t, head + 8, at, tid, sums.z * factors.y, sums.w * factors.y);
 }
 
-template <int kParts, int kCalls>
+template <Units kUnits, int kCalls>
 void launch(Device& device, const AttendStep<kCalls>& step) {
-  constexpr unsigned kBlocks = kWidth / 8 * kWarps / (kMergeWarps<kParts> / kParts);
-  launch_overlapping(device, merge_list<kParts, kCalls>,
+  constexpr unsigned kQuadWarps = kWidth / 8 * kWarps;
+  constexpr unsigned kBlocks =
+      kUnits == Units::kBlocksOfParts ? kQuadWarps : kQuadWarps / kMergeWarps<kUnits>;
+  launch_overlapping(device, merge_list<kUnits, kCalls>,
                      dim3(static_cast<unsigned>(step.n_lists), kBlocks),
-                     kMergeWarps<kParts> * kWarp, 0, 1, step);
+                     kMergeWarps<kUnits> * kWarp, 0, 1, step);
+}
+
+template <int kCalls>
+void merge(Device& device, const AttendStep<kCalls>& step, bool has_parts) {
+  step.two_units == 2 && !has_parts ? launch<Units::kBlocks>(device, step)
+  : step.two_units == 2             ? launch<Units::kBlocksOfParts>(device, step)
+  : step.two_units == kPairBlocks   ? launch<Units::kParts>(device, step)
+                                    : launch<Units::kPairs>(device, step);
 }
 
 }  // namespace
 
 void merge_units(Device& device, const AttendStep<1>& step, bool has_parts) {
-  has_parts ? launch<8>(device, step) : launch<1>(device, step);
+  merge(device, step, has_parts);
 }
 
 void merge_units(Device& device, const AttendStep<kMaxCalls>& step, bool has_parts) {
-  has_parts ? launch<8>(device, step) : launch<1>(device, step);
+  merge(device, step, has_parts);
 }
 
 }  // namespace precis::cuda

@@ -16,7 +16,8 @@ constexpr int kWidth = 512;
 constexpr int kGroup = 64;  // channels of a tile, and of a scale
 constexpr int kGroups = kWidth / kGroup;
 constexpr int kCodeGroups = kGroups - 1;
-constexpr int kRowBytes = 576;  // and 8 bytes of scales behind the page's rows
+constexpr int kHalfGroups = kGroups / 2;  // of half a row, which comes and goes by itself
+constexpr int kRowBytes = 576;            // and 8 bytes of scales behind the page's rows
 constexpr int kRowScales = 8;
 constexpr int kBlockRows = 64;
 constexpr int kTileBytes = kBlockRows * kAtomRowBytes;
@@ -24,8 +25,7 @@ constexpr int kBlockBytes = kGroups * kTileBytes;
 constexpr int kSteps = kBlockRows / 16;  // instructions of a product over the rows of a block
 constexpr int kWarps = kWarpgroup / kWarp;
 constexpr int kReaders = 2 * kWarpgroup;
-constexpr int kPartBlocks = 16;  // of a part, whose blocks are added before parts are
-constexpr float kSlack = 32;     // the reference moves when a block's passes it by more
+constexpr float kSlack = 32;  // the reference moves when a block's passes it by more
 constexpr float kLog2E = 1.44269504f;
 
 // ---- Rows: from device memory to tiles.
@@ -34,7 +34,7 @@ constexpr float kLog2E = 1.44269504f;
 struct RowPiece {
   uint4 codes[kCodeGroups];
   uint4 rotated[2];
-  uint2 scales;
+  std::uint32_t scales[2];  // of either half
 };
 
 __device__ inline uint4 load_16(const std::uint8_t* from, bool aligned) {
@@ -92,22 +92,30 @@ class RowList {
   const std::int32_t* listed_;
 };
 
-// A row that does not exist is zeros.
-__device__ inline void load_piece(RowPiece& piece, const RowPlace& place, int quarter) {
+// The first or second half of a quarter row.  A row that does not exist is zeros.
+template <int kHalf>
+__device__ inline void load_half(RowPiece& piece, const RowPlace& place, int quarter) {
+  constexpr int kEnd = kHalf == 0 ? kHalfGroups : kCodeGroups;
   if (place.page == nullptr) {
-    piece = RowPiece{};
+#pragma unroll
+    for (int g = kHalf * kHalfGroups; g < kEnd; ++g) piece.codes[g] = uint4{};
+    piece.scales[kHalf] = 0;
+    if constexpr (kHalf == 1) piece.rotated[0] = piece.rotated[1] = uint4{};
     return;
   }
   const std::uint8_t* data = place.page + place.data;
   const bool aligned = reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
 #pragma unroll
-  for (int g = 0; g < kCodeGroups; ++g) {
+  for (int g = kHalf * kHalfGroups; g < kEnd; ++g) {
     piece.codes[g] = load_16(data + kGroup * g + 16 * quarter, aligned);
   }
-  const std::uint8_t* rotated = data + kGroup * kCodeGroups + 32 * quarter;
-  piece.rotated[0] = load_16(rotated, aligned);
-  piece.rotated[1] = load_16(rotated + 16, aligned);
-  piece.scales = __ldg(reinterpret_cast<const uint2*>(place.page + place.scales));
+  if constexpr (kHalf == 1) {
+    const std::uint8_t* rotated = data + kGroup * kCodeGroups + 32 * quarter;
+    piece.rotated[0] = load_16(rotated, aligned);
+    piece.rotated[1] = load_16(rotated + 16, aligned);
+  }
+  piece.scales[kHalf] =
+      __ldg(reinterpret_cast<const std::uint32_t*>(place.page + place.scales) + kHalf);
 }
 
 __device__ inline std::uint32_t both_halves(std::uint32_t bf16) {
@@ -143,25 +151,42 @@ __device__ inline void multiply_8(uint4& values, std::uint32_t factor) {
   values.w = multiply_bf16x2(values.w, factor);
 }
 
-__device__ inline void store_piece(std::uint8_t* tiles, const RowPiece& piece, int row,
-                                   int quarter) {
-  constexpr std::uint32_t kOne = 0x3f80;
-  std::uint8_t* low = tiles + swizzled(row, 32 * quarter);
-  std::uint8_t* high = tiles + swizzled(row, 32 * quarter + 16);
+// Stores the groups of half a quarter row; kSmall: their scales are below 2, and 2^120 times them bf16
+// numbers.
+template <int kHalf, bool kSmall>
+__device__ inline void store_groups(std::uint8_t* low, std::uint8_t* high, const RowPiece& piece) {
+  constexpr int kEnd = kHalf == 0 ? kHalfGroups : kCodeGroups;
+  const std::uint32_t scales = piece.scales[kHalf];
 #pragma unroll
-  for (int g = 0; g < kCodeGroups; ++g) {
-    const std::uint32_t four = g < 4 ? piece.scales.x : piece.scales.y;
-    const Scale scale = split_scale(four >> 8 * (g % 4) & 255);
+  for (int g = kHalf * kHalfGroups; g < kEnd; ++g) {
     const uint4& codes = piece.codes[g];
-    uint4 first = expand_8(codes.x, codes.y, both_halves(scale.first));
-    uint4 second = expand_8(codes.z, codes.w, both_halves(scale.first));
-    if (scale.rest != kOne) {
+    Scale scale{};
+    if constexpr (!kSmall) scale = split_scale(scales >> 8 * (g % 4) & 255);
+    const std::uint32_t factor =
+        kSmall ? (__byte_perm(scales, 0, 0x4040 + g % 4 * 0x101) + 0x780078) << 7
+               : both_halves(scale.first);
+    uint4 first = expand_8(codes.x, codes.y, factor);
+    uint4 second = expand_8(codes.z, codes.w, factor);
+    if constexpr (!kSmall) {
       multiply_8(first, both_halves(scale.rest));
       multiply_8(second, both_halves(scale.rest));
     }
     *reinterpret_cast<uint4*>(low + g * kTileBytes) = first;
     *reinterpret_cast<uint4*>(high + g * kTileBytes) = second;
   }
+}
+
+template <int kHalf>
+__device__ inline void store_half(std::uint8_t* tiles, const RowPiece& piece, int row,
+                                  int quarter) {
+  std::uint8_t* low = tiles + swizzled(row, 32 * quarter);
+  std::uint8_t* high = tiles + swizzled(row, 32 * quarter + 16);
+  if ((piece.scales[kHalf] & 0x80808080) == 0) {
+    store_groups<kHalf, true>(low, high, piece);
+  } else {
+    store_groups<kHalf, false>(low, high, piece);
+  }
+  if constexpr (kHalf == 0) return;
   *reinterpret_cast<uint4*>(low + kCodeGroups * kTileBytes) = piece.rotated[0];
   *reinterpret_cast<uint4*>(high + kCodeGroups * kTileBytes) = piece.rotated[1];
 }
@@ -171,12 +196,13 @@ template <int kStages>
 struct RowStages {
   std::uint8_t tiles[kStages][kBlockBytes];
   alignas(16) std::uint32_t exists[kStages][8];  // bit 4·i of word w: row 8·w + i
-  Barrier full[kStages];
-  Barrier empty[kStages];
+  Barrier full[kStages][2];                      // of either half of the channels
+  Barrier empty[kStages][2];
 };
 
 // The readers' work, two warpgroups', on blocks begin … end − 1 of a token's list: a thread has a quarter
-// of a row of each.  Bytes are asked for one block ahead, places two and numbers three.
+// of a row of each, and stores and asks for either half by itself.  Bytes are asked for one block ahead,
+// places two and numbers three.  Those who multiply publish the tiles: here that would wait for bytes.
 template <int kStages>
 __device__ void read_rows(const AttendCall& c, RowStages<kStages>& stages, RingPlace<kStages>& ring,
                           std::int64_t t, int begin, int end) {
@@ -191,19 +217,22 @@ __device__ void read_rows(const AttendCall& c, RowStages<kStages>& stages, RingP
   number = list.number(at + 2 * kBlockRows);
   bool exists = place.page != nullptr;
   RowPiece piece;
-  load_piece(piece, place, quarter);
+  load_half<0>(piece, place, quarter);
+  load_half<1>(piece, place, quarter);
   place = list.place(at + kBlockRows, next);
   for (int b = begin; b < end; ++b, at += kBlockRows) {
-    wait(&stages.empty[ring.stage], ring.parity ^ 1);
+    wait(&stages.empty[ring.stage][0], ring.parity ^ 1);
     const std::uint32_t rows_exist = __ballot_sync(0xffffffff, exists);
     if (tid % kWarp == 0) stages.exists[ring.stage][tid / kWarp] = rows_exist;
-    store_piece(stages.tiles[ring.stage], piece, row, quarter);
-    publish_shared();
-    arrive(&stages.full[ring.stage]);
-    ring.advance();
-    // Not before: publishing would wait for these bytes.
     exists = place.page != nullptr;
-    load_piece(piece, place, quarter);
+    store_half<0>(stages.tiles[ring.stage], piece, row, quarter);
+    arrive(&stages.full[ring.stage][0]);
+    load_half<0>(piece, place, quarter);
+    wait(&stages.empty[ring.stage][1], ring.parity ^ 1);
+    store_half<1>(stages.tiles[ring.stage], piece, row, quarter);
+    arrive(&stages.full[ring.stage][1]);
+    load_half<1>(piece, place, quarter);
+    ring.advance();
     place = list.place(at + 2 * kBlockRows, number);
     number = list.number(at + 3 * kBlockRows);
   }
@@ -234,15 +263,23 @@ __device__ inline void load_queries(const AttendCall& c, std::uint8_t* tiles, st
   }
 }
 
-// Begins the products of a block's rows with the queries.
+// Begins the products of a block's rows with the queries; `between` comes before the second half of the
+// channels.
+template <typename Between>
 __device__ inline void begin_scores(float (&scores)[kBlockRows / 2], const void* query_tiles,
-                                    const void* row_tiles) {
+                                    const void* row_tiles, const Between& between) {
   const std::uint64_t queries = describe(query_tiles);
   const std::uint64_t rows = describe(row_tiles);
+  publish_shared();  // what readers wrote: they do not, for it would wait for bytes they have asked for
   begin_products();
 #pragma unroll
   for (int k = 0; k < kWidth / 16; ++k) {
     const std::uint64_t at = k / 4 * (kTileBytes / 16) + k % 4 * 2;
+    if (k == 4 * kHalfGroups) {
+      between();
+      publish_shared();
+      begin_products();
+    }
     multiply_tiles<Bf16, kBlockRows>(scores, queries + at, rows + at, k > 0);
   }
   commit_products();
@@ -396,26 +433,51 @@ __device__ inline std::uint64_t describe_values(const void* tiles) {
   return kSwizzle128 | kRowStride | kTileStride | ((shared_address(tiles) & 0x3ffff) >> 4);
 }
 
-// sums = sums · f.before + weights · values · f.added, for the 64 channels of a tile.
-__device__ inline void add_values(float (&sums)[kGroup / 2], const Factors& f, const Words& words,
-                                  const void* tile) {
-  float next[kGroup / 2];
-  const std::uint64_t rows = describe_values(tile);
-  begin_products();
+// sums = sums · f.before + weights · values · f.added, for tiles of 64 channels: kPiece channels at a
+// time, and where there are kBuffers for two, the products of a piece are under way while those before are
+// added.  `meanwhile` is done under the first products, `released` behind those with tile kReleased − 1.
+template <int kPiece, int kBuffers, int kReleased, int kTiles, typename Meanwhile,
+          typename Released>
+__device__ inline void add_values(float (&sums)[kTiles][kGroup / 2], const Factors& f,
+                                  const Words& words, const std::uint8_t* tiles,
+                                  const Meanwhile& meanwhile, const Released& released) {
+  constexpr int kPieces = kTiles * kGroup / kPiece;
+  constexpr int kOfTile = kGroup / kPiece;
+  const std::uint64_t values = describe_values(tiles);
+  float next[kBuffers][kPiece / 2];
+  const auto begin = [&](int piece) {
+    const std::uint64_t at =
+        values + (piece / kOfTile * kTileBytes + piece % kOfTile * kPiece * 2) / 16;
+    begin_products();
 #pragma unroll
-  for (int k = 0; k < kSteps; ++k) {
-    multiply_registers<Bf16Rows, kGroup>(next, words[k], rows + k * (16 * kAtomRowBytes / 16),
-                                         k > 0);
-  }
-  commit_products();
-  await_products<0>();
-  hold(next);
+    for (int k = 0; k < kSteps; ++k) {
+      multiply_registers<Bf16Rows, kPiece>(next[piece % kBuffers], words[k],
+                                           at + k * (16 * kAtomRowBytes / 16), k > 0);
+    }
+    commit_products();
+  };
   if (__any_sync(0xffffffff, f.before[0] != 1 || f.before[1] != 1)) {
 #pragma unroll
-    for (int i = 0; i < kGroup / 2; ++i) sums[i] *= f.before[i % 4 / 2];
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int j = 0; j < kGroup / 2; ++j) sums[i][j] *= f.before[j % 4 / 2];
+    }
   }
 #pragma unroll
-  for (int i = 0; i < kGroup / 2; ++i) sums[i] = fmaf(next[i], f.added[i % 4 / 2], sums[i]);
+  for (int i = 0; i < kPieces; ++i) {
+    const bool begins_next = kBuffers == 2 && i + 1 < kPieces;
+    if (kBuffers == 1 || i == 0) begin(i);
+    if (begins_next) begin(i + 1);
+    if (i == 0) meanwhile();
+    begins_next ? await_products<1>() : await_products<0>();
+    hold(next[i % kBuffers]);
+    if (i + 1 == kReleased * kOfTile) released();
+#pragma unroll
+    for (int j = 0; j < kPiece / 2; ++j) {
+      float& sum = sums[i / kOfTile][i % kOfTile * (kPiece / 2) + j];
+      sum = fmaf(next[i % kBuffers][j], f.added[j % 4 / 2], sum);
+    }
+  }
 }
 
 // The first of the two heads of a warpgroup's thread; the other is 8 further.

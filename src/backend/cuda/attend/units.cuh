@@ -1,8 +1,9 @@
 // How the rows of a step's tokens are cut into units of work for attention on tensor cores.
 //
-// A list is the rows of one token for 64 heads.  Its blocks of 64 rows have sums of their own; sixteen
-// blocks are added, in order, to the sums of a part, and the parts, in order, to the list's.  A unit is
-// one block, one part or a whole list, as the step's size demands: the same additions in every case.
+// A list is the rows of one token for 64 heads.  Its blocks of 64 rows have sums of their own, which are
+// added, in order, to those of a part; two parts are a pair, and pairs are added, in order, to the list's.
+// A unit is one block, one part, one pair or a whole list, as the step's size demands: the same additions
+// in every case.
 #pragma once
 
 #include "backend/cuda/attend/tiles.cuh"
@@ -17,6 +18,20 @@ struct UnitRecord {
 
 constexpr int kMaxRecords = 512;  // 66 MB
 
+// Of blocks: two parts, of which the first has one more.  An HCA layer's 8,320 rows at a million tokens
+// are four pairs, so 32 sequences are a unit for each of 128 multiprocessors.
+constexpr int kPairBlocks = 33;
+constexpr int kPartBlocks = (kPairBlocks + 1) / 2;  // of the longer one
+
+/// Where unit `i` of a list begins, if two units that follow each other have `two_units` blocks.
+__host__ __device__ constexpr int unit_begin(int two_units, int i) {
+  return i / 2 * two_units + i % 2 * ((two_units + 1) / 2);
+}
+__host__ __device__ constexpr int count_units(int two_units, int n_blocks) {
+  const int n_left = n_blocks % two_units;
+  return n_blocks / two_units * 2 + (n_left > 0) + (n_left > (two_units + 1) / 2);
+}
+
 constexpr int kMaxCalls = 32;
 
 /// Calls of the same number of heads, as one piece of work.
@@ -25,7 +40,8 @@ struct AttendStep {
   AttendCall calls[kCalls];
   int n_groups;  // of 64 heads
   int n_lists;
-  int unit_blocks;
+  bool is_cut;  // whether there are lists of several units
+  int two_units;  // blocks of two units: 2 (a block each), kPairBlocks, 2 · kPairBlocks, or two lists
   int n_splits;  // of the heads of a unit, where blocks of the grid would idle
   int n_units;   // those beyond the end of their list included
   UnitRecord* records;
@@ -73,8 +89,8 @@ __device__ Unit unit_at(const AttendStep<kCalls>& step, int i) {
   const int in_lists = i / step.n_splits;
   const int place = in_lists / step.n_lists;
   Unit unit{list_at(step, in_lists % step.n_lists)};
-  unit.begin = min(unit.list.n_blocks, place * step.unit_blocks);
-  unit.end = min(unit.list.n_blocks, unit.begin + step.unit_blocks);
+  unit.begin = min(unit.list.n_blocks, unit_begin(step.two_units, place));
+  unit.end = min(unit.list.n_blocks, unit_begin(step.two_units, place + 1));
   unit.exists = place == 0 || unit.begin < unit.end;
   unit.n_heads = kHeads / step.n_splits;
   unit.first_head = i % step.n_splits * unit.n_heads;
