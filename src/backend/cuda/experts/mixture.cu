@@ -19,12 +19,13 @@ namespace {
 // 128 codes of each of 64 rows that are `n_in` apart, by a warp; eight lanes take a row.
 __device__ void copy_fp8_rows(std::uint8_t* to, int pitch, const std::uint8_t* from, int n_in) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int row = lane / 8;
-  const int column = lane % 8 * 16;
-#pragma unroll
-  for (int r = 0; r < kBlockRows; r += kWarp / 8) {
-    copy_async(to + (row + r) * pitch + column,
-               from + static_cast<std::int64_t>(row + r) * n_in + column);
+  constexpr int kRowsAtOnce = kWarp / 8;
+  to += lane / 8 * pitch + lane % 8 * 16;
+  from += lane / 8 * n_in + lane % 8 * 16;
+  // Unrolled further, as many addresses would be kept, in more registers than this warp has.
+#pragma unroll 4
+  for (int r = 0; r < kBlockRows; r += kRowsAtOnce, from += kRowsAtOnce * n_in) {
+    copy_async(to + r * pitch, from);
   }
 }
 
