@@ -99,8 +99,8 @@ __global__ void __launch_bounds__(kMergeWarps<kUnits>* kWarp)
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int rank = kHasParts ? warp : 0;
-  const int group =
-      static_cast<int>(blockIdx.y) * (kHasParts ? 1 : kMergeWarps<kUnits>)+warp - rank;
+  constexpr int kGroups = kHasParts ? 1 : kMergeWarps<kUnits>;
+  const int group = static_cast<int>(blockIdx.y) * kGroups + warp - rank;
   // Where many lists' records come from L2, warps of a block are of the same heads, whose chains they read.
   constexpr bool kSharesChains = kUnits == Units::kParts || kUnits == Units::kPairs;
   const int at = kSharesChains ? group % (kWidth / 8) : group / kWarps;
