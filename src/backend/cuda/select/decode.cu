@@ -20,6 +20,7 @@ constexpr int kWarps = 16;
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kSegment = 256;     // candidates of a warp
 constexpr int kRoundsToLook = 8;  // at the segments, together
+constexpr int kTilesOfCount = 4;  // one of them is counted, before the first look
 constexpr int kCapacity = 8192;   // entries of the list
 constexpr int kListLimit = kCapacity - kWarps * kSegment;
 
@@ -182,7 +183,8 @@ struct Scan {
   std::int32_t n_rows;
   Candidate* candidates;
   int n_candidates = 0;
-  bool is_plain;  // of the queries
+  bool is_plain;       // of the queries
+  bool may_count_few;  // so many tiles come before the first look that some of them make a bound
 
   __device__ void run(const SharedMemory& shared, int n_rounds, float least_score,
                       const Bound& bound) {
@@ -201,7 +203,9 @@ struct Scan {
     for (const float of_heads : shared.queries.margins) margin += of_heads;
     const float margin_twice = 2 * margin;
     const float start = lane % kGroups == 0 ? margin : 0.0f;
+    const bool counts_few = may_count_few && bound.step == 0;
 
+    int best = 0;  // of the tiles that are not counted yet
 #pragma unroll 1
     for (int round = 0; round < n_rounds; ++round, first += stride) {
       // A warp without a tile in the last round computes with what is there, and nobody sees a row of it.
@@ -259,10 +263,13 @@ struct Scan {
       if (added == 0) continue;
       if (is_candidate) candidates[n_candidates + count_below(added, lane)] = {score, row};
       n_candidates += __popc(added);
-      const int best =
-          __reduce_max_sync(0xffffffff, is_candidate ? max(__float_as_int(counted), 0) : 0);
+      best = max(best,
+                 __reduce_max_sync(0xffffffff, is_candidate ? max(__float_as_int(counted), 0) : 0));
+      if (counts_few && round % kTilesOfCount != kTilesOfCount - 1) continue;
       if (lane == 0) bound.count(__int_as_float(best));
+      best = 0;
     }
+    if (lane == 0) bound.count(__int_as_float(best));
   }
 };
 
@@ -295,6 +302,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     shared.n_kept = 0;
   }
   if (threadIdx.x < 4) shared.tables[threadIdx.x].fill(static_cast<int>(threadIdx.x));
+  scan.may_count_few = min(n_blocks * kWarps * kRoundsToLook, n_tiles) >= 2 * kTilesOfCount * k;
   scan.is_plain = store_queries(query_part, shared.queries);
   Bound bound(c.meeting.histograms, shared.queries.magnitude);
   float least_score = -INFINITY;
