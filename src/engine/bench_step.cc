@@ -103,7 +103,11 @@ class Run {
     if (first_) return {};
     PRECIS_ASSIGN_OR_RETURN(first_, engine_.new_session());
     const auto n_tokens = static_cast<std::size_t>(options_.frontiers.front());
-    return first_->sync(std::span(prompt_).first(n_tokens));
+    // What is shown stays where the long session is, which may be stopped meanwhile.
+    const ProgressFn shown = [&](const Progress&) {
+      return !progress_ || progress_({session_.position(), options_.frontiers.back()});
+    };
+    return first_->sync(std::span(prompt_).first(n_tokens), shown);
   }
 
   // Single steps over the prompt's own tokens: the timeline goes on as if they were prefilled.

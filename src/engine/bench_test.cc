@@ -117,6 +117,16 @@ TEST(BenchStep, StopsWhenAsked) {
   EXPECT_EQ(bench.error().code, ErrorCode::kCancelled);
 }
 
+// 252 of 256 tokens is where the long session waits for the one that stays at the first frontier.
+TEST(BenchStep, StopsWhereTheSecondSessionIsPrefilled) {
+  int n_waiting = 0;
+  const auto bench = bench_step(step_options({128, 256}), [&](const Progress& progress) {
+    return progress.done_tokens < 252 || ++n_waiting < 2;
+  });
+  ASSERT_FALSE(bench.ok());
+  EXPECT_EQ(bench.error().code, ErrorCode::kCancelled);
+}
+
 std::int64_t n_calls(const Profile& profile, const std::string& op) {
   const auto found = std::ranges::find(profile.ops, op, &OpProfile::op);
   return found == profile.ops.end() ? 0 : found->n_calls;
