@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks and times everything on the GPU of this machine, in about five minutes without the build: tests,
-# golden data, kernels, decode steps, and greedy decoding beside the CPU's.  JSON lines go to the file named
-# (default: bench/results/<gpu>/<date>.jsonl).  PRECIS_GPU_BIN names a folder with the programs built before.
+# Checks and times everything on the GPU of this machine, in a minute and a half without the build and the
+# sanitizer: tests, golden data, kernels, decode steps, and greedy decoding beside the CPU's.  JSON lines go to
+# the file named (default: bench/results/<gpu>/<date>.jsonl).  PRECIS_GPU_BIN names a folder with the programs
+# built before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
