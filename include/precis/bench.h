@@ -84,7 +84,8 @@ struct FrontierSpeed {
   double decode_p10_s = 0;
   double decode_median_s = 0;
   double decode_p90_s = 0;
-  /// Of a session at the first frontier that stepped in turn with this one, in the same seconds.
+  /// Of a session at the first frontier that stepped in turn with this one, in the same seconds; where a
+  /// device has no memory for it, of the first frontier itself.
   double first_decode_median_s = 0;
   std::int64_t resident_bytes = 0;
   std::int64_t peak_resident_bytes = 0;
@@ -92,7 +93,7 @@ struct FrontierSpeed {
   KvBytes kv_planned;         // what Engine::plan said beforehand
 
   double decode_tok_per_s() const { return decode_median_s > 0 ? 1 / decode_median_s : 0; }
-  /// Decoding speed as a share of that at the first frontier, measured side by side.
+  /// Decoding speed as a share of that at the first frontier.
   double decode_of_first() const {
     return decode_median_s > 0 ? first_decode_median_s / decode_median_s : 0;
   }

@@ -5,7 +5,8 @@
 // session never goes back.
 //
 // A processor that others use may be twice as fast a minute later, so a second session stays at the
-// first frontier and steps in turn with the long one: their ratio is of the same minutes.
+// first frontier and steps in turn with the long one: their ratio is of the same minutes.  A device whose
+// memory the long session takes has no room for it, and keeps what was measured at the first frontier.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -101,7 +102,9 @@ class Run {
   // The session that stays: as long as the other was at the first frontier.
   Result<void> open_first() {
     if (first_) return {};
-    PRECIS_ASSIGN_OR_RETURN(first_, engine_.new_session());
+    Result<std::unique_ptr<Session>> opened = engine_.new_session();
+    if (!opened && opened.error().code == ErrorCode::kBudget) return {};
+    PRECIS_ASSIGN_OR_RETURN(first_, std::move(opened));
     const auto n_tokens = static_cast<std::size_t>(options_.frontiers.front());
     // What is shown stays where the long session is, which may be stopped meanwhile.
     const ProgressFn shown = [&](const Progress&) {
@@ -134,13 +137,16 @@ class Run {
     speed.decode_median_s = quantile(seconds, 0.5);
     speed.decode_p90_s = quantile(seconds, 0.9);
     std::ranges::sort(first_seconds);
-    speed.first_decode_median_s = quantile(first_ ? first_seconds : seconds, 0.5);
+    if (first_) first_median_s_ = quantile(first_seconds, 0.5);
+    if (end == options_.frontiers.front()) first_median_s_ = speed.decode_median_s;
+    speed.first_decode_median_s = first_median_s_;
     return {};
   }
 
   Engine& engine_;
   Session& session_;
   std::unique_ptr<Session> first_;  // from the second frontier on
+  double first_median_s_ = 0;       // of a step at the first frontier, as last measured
   const StepBenchOptions& options_;
   int chunk_tokens_;
   const ProgressFn& progress_;
