@@ -30,11 +30,23 @@ note "before"
 for golden in tests/data/golden/*/; do
   "$(program precis)" verify -m "$golden" --expected "$golden/expected.safetensors" --per-layer --backend cuda
 done
+# sanitized TOOL PROGRAM FILTER: tests under the sanitizer, four shards at once, as most of their time is the host's.
+sanitized() {
+  local tests pids=() failed=0
+  tests=$(program "$2")
+  for shard in 0 1 2 3; do
+    GTEST_TOTAL_SHARDS=4 GTEST_SHARD_INDEX=$shard "$sanitizer" --tool "$1" --error-exitcode 1 "$tests" \
+      --gtest_brief=1 --gtest_filter="$3" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  return $failed
+}
 if sanitizer=$(command -v compute-sanitizer); then
-  "$sanitizer" --tool memcheck --error-exitcode 1 "$(program cuda_test)" --gtest_brief=1
+  sanitized memcheck ops_test '*cuda*'
+  sanitized memcheck cuda_test '*'
   # Kernels that hand over by barriers of the whole block; the tool reports what mbarriers order.
-  "$sanitizer" --tool racecheck --error-exitcode 1 "$(program ops_test)" --gtest_brief=1 \
-    --gtest_filter='*Hyper*cuda*:*Norm*cuda*'
+  sanitized racecheck ops_test '*Hyper*cuda*:*Norm*cuda*'
 fi
 
 "$(program bench_gpu)" | tee -a "$out"
