@@ -185,19 +185,22 @@ struct Rows {
   int scale_bytes;
 
   // Rows are int32 everywhere, and a 64-bit division would cost more than the row's load.
-  __device__ std::uint8_t* data(std::int64_t row) const {
-    const auto r = static_cast<std::uint32_t>(row);
-    const auto n = static_cast<std::uint32_t>(rows_per_page);
-    return reinterpret_cast<std::uint8_t*>(pages[r / n] +
-                                           static_cast<std::int64_t>(r % n) * data_bytes);
+  __device__ std::byte* page(std::int64_t row) const {
+    return pages[static_cast<std::uint32_t>(row) / static_cast<std::uint32_t>(rows_per_page)];
   }
-  __device__ std::uint8_t* scales(std::int64_t row) const {
-    const auto r = static_cast<std::uint32_t>(row);
-    const auto n = static_cast<std::uint32_t>(rows_per_page);
-    return reinterpret_cast<std::uint8_t*>(pages[r / n] +
-                                           static_cast<std::int64_t>(n) * data_bytes +
-                                           static_cast<std::int64_t>(r % n) * scale_bytes);
+  __device__ std::int64_t in_page(std::int64_t row) const {
+    return static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(rows_per_page);
   }
+  // Of a row, in its page.
+  __device__ std::uint8_t* data_in(std::byte* page, std::int64_t row) const {
+    return reinterpret_cast<std::uint8_t*>(page + in_page(row) * data_bytes);
+  }
+  __device__ std::uint8_t* scales_in(std::byte* page, std::int64_t row) const {
+    return reinterpret_cast<std::uint8_t*>(
+        page + static_cast<std::int64_t>(rows_per_page) * data_bytes + in_page(row) * scale_bytes);
+  }
+  __device__ std::uint8_t* data(std::int64_t row) const { return data_in(page(row), row); }
+  __device__ std::uint8_t* scales(std::int64_t row) const { return scales_in(page(row), row); }
 };
 
 inline Rows rows_of(const RowPool& pool) {

@@ -58,7 +58,7 @@ void select(Device& device, std::span<const SelectArgs> all) {
     const SelectCall call = call_of(args);
     if (!is_wide_select(device, args)) {
       launch_general_select(device, call, args.format.n_groups());
-    } else if (args.weights.rows == 1 && args.out.cols == all.front().out.cols) {
+    } else if (is_decode_select(args) && args.out.cols == all.front().out.cols) {
       of_one_token.push_back(call);
     } else {
       launch_wide_select(device, call);

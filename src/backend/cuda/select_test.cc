@@ -12,18 +12,20 @@ namespace precis {
 namespace {
 
 // Rows of random codes whose groups' scales spread over `n_scales` powers of two; every 97th row's over
-// nine.  Up to four become shifts of the codes.
+// nine.  Up to four become shifts of the codes.  Rows that are `n_kinds` apart are equal.
 struct Rows {
-  Rows(std::int64_t n, const IndexRowFormat& format, int n_scales, std::uint64_t seed)
-      : pool(n, 64, format) {
+  Rows(std::int64_t n, const IndexRowFormat& format, int n_scales, std::uint64_t seed,
+       int rows_per_page = 64, std::int64_t n_kinds = 1'000'000)
+      : pool(n, rows_per_page, format) {
     for (std::int64_t row = 0; row < n; ++row) {
+      const std::int64_t kind = row % n_kinds;
       for (int i = 0; i < format.data_bytes(); ++i) {
-        pool.view().data(row)[i] = static_cast<std::byte>(random_bits(seed, row * 256 + i) & 0xff);
+        pool.view().data(row)[i] = static_cast<std::byte>(random_bits(seed, kind * 256 + i) & 0xff);
       }
-      const int spread = row % 97 == 96 ? 9 : n_scales;
+      const int spread = kind % 97 == 96 ? 9 : n_scales;
       for (int i = 0; i < format.scale_bytes(); ++i) {
         pool.view().scales(row)[i] =
-            static_cast<std::byte>(120 + random_bits(seed + 1, row * 256 + i) % spread);
+            static_cast<std::byte>(120 + random_bits(seed + 1, kind * 256 + i) % spread);
       }
     }
   }
@@ -39,6 +41,8 @@ struct Shape {
   int query_scales = 1;
   int key_scales = 1;
   bool is_zero = false;  // all scores
+  int rows_per_page = 64;
+  std::int64_t n_kinds = 1'000'000;
 };
 
 class SelectOnGpu : public testing::TestWithParam<Rounding> {
@@ -49,9 +53,10 @@ class SelectOnGpu : public testing::TestWithParam<Rounding> {
   }
 
   void compare(const Shape& shape) {
-    const auto& [n_heads, width, k, n_tokens, n_keys, query_scales, key_scales, is_zero] = shape;
+    const auto& [n_heads, width, k, n_tokens, n_keys, query_scales, key_scales, is_zero,
+                 rows_per_page, n_kinds] = shape;
     const IndexRowFormat format{width};
-    const Rows keys(n_keys, format, key_scales, 1);
+    const Rows keys(n_keys, format, key_scales, 1, rows_per_page, n_kinds);
     const Rows queries(n_tokens * n_heads, format, query_scales, 2);
     std::vector<float> weights = uniform(n_tokens * n_heads, 3, -0.5f, 1);
     if (is_zero) weights.assign(weights.size(), 0.0f);
@@ -107,6 +112,31 @@ TEST_P(SelectOnGpu, EqualScoresGiveTheFirstRows) {
     Shape shape{64, 128, 512, n_tokens, 40'002, 1, 1};
     shape.is_zero = true;
     compare(shape);
+  }
+}
+
+// Of K rows that score alike some are left out, and scores of a few values fill a block's list.
+TEST_P(SelectOnGpu, ManyRowsOfEqualScoresAreTakenInOrder) {
+  for (const std::int64_t n_kinds : {1, 3, 40, 5'000}) {
+    for (const std::int64_t n_tokens : {1, 5}) {
+      Shape shape{64, 128, 512, n_tokens, 40'002, 1, 1};
+      shape.n_kinds = n_kinds;
+      compare(shape);
+    }
+  }
+}
+
+TEST_P(SelectOnGpu, EverySizeOfPageGivesTheSameRows) {
+  for (const int rows_per_page : {16, 32, 48, 96}) {
+    Shape shape{64, 128, 512, 1, 9'001, 4, 4};
+    shape.rows_per_page = rows_per_page;
+    compare(shape);
+  }
+}
+
+TEST_P(SelectOnGpu, ShortContextsGiveAllTheirRows) {
+  for (const std::int64_t n_keys : {1, 31, 32, 33, 511, 512, 513, 4'225}) {
+    compare({64, 128, 512, 1, n_keys, 1, 1});
   }
 }
 

@@ -85,23 +85,12 @@ struct Cut {
   int taken;  // entries in it or above
 };
 
-/// By the whole block: the cut of a histogram, read by `count_at(step)`.  Begins and ends with a barrier.
-template <int kThreads, typename CountAt>
-__device__ Cut find_cut(int k, const CountAt& count_at) {
-  constexpr int kOwn = (kSteps + kThreads - 1) / kThreads;
-  constexpr int kWarps = kThreads / kWarp;
-  __shared__ int warp_sums[kWarps];
-  __shared__ Cut cut;
+/// The sum of `own` over the threads before this one.  By the whole block, with a barrier before the next call.
+template <int kThreads>
+__device__ int sum_before(int own) {
+  __shared__ int warp_sums[kThreads / kWarp];
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int top = kSteps - 1 - kOwn * static_cast<int>(threadIdx.x);
-  __syncthreads();
-  int counts[kOwn];
-  int own = 0;
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) counts[i] = top - i >= 0 ? count_at(top - i) : 0;
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) own += counts[i];
   int sum = own;
 #pragma unroll
   for (int step = 1; step < kWarp; step *= 2) {
@@ -110,12 +99,26 @@ __device__ Cut find_cut(int k, const CountAt& count_at) {
   }
   if (lane == kWarp - 1) warp_sums[warp] = sum;
   __syncthreads();
+  return sum - own + __reduce_add_sync(0xffffffff, lane < warp ? warp_sums[lane] : 0);
+}
+
+/// By the whole block: the cut of a histogram, read by `count_at(step)`.  Begins and ends with a barrier.
+template <int kThreads, typename CountAt>
+__device__ Cut find_cut(int k, const CountAt& count_at) {
+  constexpr int kOwn = (kSteps + kThreads - 1) / kThreads;
+  __shared__ Cut cut;
+  const int top = kSteps - 1 - kOwn * static_cast<int>(threadIdx.x);
+  __syncthreads();
+  int counts[kOwn];
+  int own = 0;
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) sum += w < warp ? warp_sums[w] : 0;
-  int above = sum - own;
+  for (int i = 0; i < kOwn; ++i) counts[i] = top - i >= 0 ? count_at(top - i) : 0;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) own += counts[i];
+  int above = sum_before<kThreads>(own);
   const bool is_last = threadIdx.x == kThreads - 1;
-  if (above < k && (k <= sum || is_last)) {
-    cut = {0, 0, sum};
+  if (above < k && (k <= above + own || is_last)) {
+    cut = {0, 0, above + own};
     bool found = false;
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) {
@@ -242,65 +245,51 @@ __device__ void write_best(const BestRows& list, int k, int* histogram, std::int
   write_none<kThreads>(n, k, out);
 }
 
-/// Writes the k best of a list in one pass: entries are dealt to the steps that fit them, whose places follow
-/// from the counts, and find their own among those of their step.  Where a bound below all is known, `least` is
-/// it, and steps of 2^shift go up from there.  `sorted` has room for the list.  By the
-/// whole block, after a barrier.
-template <int kThreads>
-__device__ void write_sorted(const BestRows& list, int k, int shift, Entry least, int* histogram,
-                             Entry* sorted, std::int32_t* out) {
-  constexpr int kOwn = (kSteps + kThreads - 1) / kThreads;
-  constexpr int kWarps = kThreads / kWarp;
-  __shared__ int warp_sums[kWarps];
+/// Writes the k best of a list of at most kMost · kThreads entries in one pass: they are dealt to steps,
+/// `steps.of(entry)`, which follow the order of entries and whose places follow from the counts, and find their own
+/// among those of their step.  `histogram` [kSteps] is zero, `sorted` has room for the list.  By the whole block, after
+/// a barrier.
+template <int kThreads, int kMost, typename StepsOfEntries>
+__device__ void write_sorted(const BestRows& list, int k, const StepsOfEntries& steps,
+                             int* histogram, Entry* sorted, std::int32_t* out) {
+  static_assert(kSteps == 4 * kThreads);
+  const auto thread = static_cast<int>(threadIdx.x);
   const int n = *list.count;
-  write_none<kThreads>(n, k, out);
-  if (n == 0) return;
-  const Steps steps =
-      least != 0 ? Steps{least, shift, 0, ~Entry{0}, true} : fit_steps<kThreads>(list);
-  count_steps<kThreads>(list, steps, histogram);
+  Entry own[kMost];
+  int step_of[kMost];
+  int place_in[kMost];
+#pragma unroll
+  for (int i = 0; i < kMost; ++i) {
+    if (i * kThreads + thread >= n) continue;
+    own[i] = list.entries[i * kThreads + thread];
+    step_of[i] = steps.of(own[i]);
+    place_in[i] = atomicAdd(&histogram[step_of[i]], 1);
+  }
+#pragma unroll 1
+  for (int i = n + thread; i < k; i += kThreads) out[i] = -1;
   __syncthreads();
-  // From here on a step's word is the place behind its last entry, less those of its entries that are dealt.
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int top = kSteps - 1 - kOwn * static_cast<int>(threadIdx.x);
-  int counts[kOwn];
-  int sum = 0;
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
-    counts[i] = top - i >= 0 ? histogram[top - i] : 0;
-    sum += counts[i];
-  }
-  const int own = sum;
-#pragma unroll
-  for (int step = 1; step < kWarp; step *= 2) {
-    const int other = __shfl_up_sync(0xffffffff, sum, step);
-    if (lane >= step) sum += other;
-  }
-  if (lane == kWarp - 1) warp_sums[warp] = sum;
+  // From here on a step's word is the place of its first entry.
+  int4& four = reinterpret_cast<int4*>(histogram)[kThreads - 1 - thread];
+  const int4 counts = four;
+  const int3 above = {counts.y + counts.z + counts.w, counts.z + counts.w, counts.w};
+  const int place = sum_before<kThreads>(counts.x + above.x);
+  four = {place + above.x, place + above.y, place + above.z, place};
   __syncthreads();
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) sum += w < warp ? warp_sums[w] : 0;
-  int place = sum - own;
+  for (int i = 0; i < kMost; ++i) {
+    if (i * kThreads + thread < n) sorted[histogram[step_of[i]] + place_in[i]] = own[i];
+  }
+  __syncthreads();
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
-    place += counts[i];
-    if (top - i >= 0) histogram[top - i] = place;
-  }
-  __syncthreads();
-  for (int e = static_cast<int>(threadIdx.x); e < n; e += kThreads) {
-    const Entry entry = list.entries[e];
-    sorted[atomicSub(&histogram[steps.of(entry)], 1) - 1] = entry;
-  }
-  __syncthreads();
-  for (int e = static_cast<int>(threadIdx.x); e < n; e += kThreads) {
-    const Entry entry = sorted[e];
-    const int step = steps.of(entry);
-    const int begin = histogram[step];
+  for (int i = 0; i < kMost; ++i) {
+    if (i * kThreads + thread >= n) continue;
+    const int begin = histogram[step_of[i]];
     if (begin >= k) continue;
-    const int end = step > 0 ? histogram[step - 1] : n;
+    const int end = step_of[i] > 0 ? histogram[step_of[i] - 1] : n;
     int at = begin;
-    for (int other = begin; other < end; ++other) at += sorted[other] > entry ? 1 : 0;
-    if (at < k) out[at] = row_of(entry);
+#pragma unroll 1
+    for (int other = begin; other < end; ++other) at += sorted[other] > own[i] ? 1 : 0;
+    if (at < k) out[at] = row_of(own[i]);
   }
 }
 

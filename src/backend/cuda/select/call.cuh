@@ -23,8 +23,11 @@ struct SelectCall {
   Rounding rounding;
   Meeting meeting;  // of the blocks along x, where there are several
 
+  __device__ float weight_of(float stored) const {
+    return round_as(stored * weight_scale, rounding);
+  }
   __device__ float weight(std::int64_t t, int head) const {
-    return round_as(weights.data[t * weights.stride + head] * weight_scale, rounding);
+    return weight_of(weights.data[t * weights.stride + head]);
   }
 };
 
@@ -32,7 +35,9 @@ struct SelectCall {
 /// the released models.
 bool is_wide_select(const Device& device, const SelectArgs& args);
 void launch_wide_select(Device& device, SelectCall call);
-/// Calls of one token each, all of the same K, that are wide.
+/// Of those the ones of one token, with pages of a multiple of 32 rows, and K to 2048.
+bool is_decode_select(const SelectArgs& args);
+/// Such calls, all of the same K.
 void launch_decode_selects(Device& device, std::span<const SelectCall> calls);
 /// Any number of heads, rows of 1, 2, 4 or 8 groups.
 void launch_general_select(Device& device, const SelectCall& call, int row_groups);

@@ -2,7 +2,7 @@
 //
 // A scan adds each key's heads in any order, which is three instructions in place of the chain's ten, and
 // keeps the keys that a margin for rounding lets reach a bound below the K-th score.  Only those are scored
-// exactly, in the order of every backend.  Blocks that share a token count the best of every tile in device
+// exactly, in the order of every backend.  Blocks that share a token count the best of their tiles in device
 // memory as they go and read the bound from there; none waits for another, and the last to end finds the K
 // best of what all kept.  Derivation, bytes and cycles: docs/kernels/cuda_select.md.
 #include <algorithm>
@@ -19,10 +19,12 @@ namespace {
 constexpr int kWarps = 16;
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kSegment = 256;     // candidates of a warp
-constexpr int kRoundsToLook = 8;  // at the segments, together
-constexpr int kTilesOfCount = 4;  // one of them is counted, before the first look
+constexpr int kRoundsToLook = 4;  // at the segments, together
+constexpr int kLookKeys = kRoundsToLook * kTileKeys;
+constexpr int kTilesOfCount = 2;  // one key of them is counted, before the first look
 constexpr int kCapacity = 8192;   // entries of the list
 constexpr int kListLimit = kCapacity - kWarps * kSegment;
+constexpr int kMostSorted = 4 * kThreads;
 
 constexpr int kMaxCalls = 32;  // of a launch
 
@@ -31,7 +33,7 @@ struct SelectStep {
   SelectCall calls[kCalls];
 };
 
-struct Candidate {
+struct alignas(8) Candidate {
   float score;  // at least that of the row
   std::int32_t row;
 };
@@ -39,17 +41,21 @@ struct Candidate {
 struct SharedMemory {
   Queries queries;
   alignas(16) TileBytes stages[kWarps][kStages];
+  float scores[kWarps][kLookKeys];  // of the tiles since the last look
   union {
     Candidate segments[kWarps][kSegment];
     Entry sorted[kListLimit];
   };
   Entry entries[kCapacity];
-  int histogram[kSteps];
+  int histogram[kSteps];           // of the list
+  alignas(16) int places[kSteps];  // of all that is handed over: zero until then
   BiasedTables tables[4];
   Entry threshold;
   int count;
   int n_kept;
-  int place;
+  int has_place;
+  int place;               // of what is handed over
+  std::uint32_t greatest;  // ordered score of it
 };
 
 // The bound that the blocks of a token share: steps of a sixty-fourth of a power of two, on floats above 0.
@@ -65,16 +71,23 @@ struct Bound {
     const int exponent = min(max((magnitude >> 23) - 12, 1), 254 - 32);
     base = exponent << (23 - kShift);
   }
+  // Scores that matter are those of few steps in a row, and a cache line takes one addition at a time:
+  // neighbours lie in different lines.
+  __device__ static int place(int step) { return step % 8 * (kSteps / 8) + step / 8; }
   // Counts a row, none of which is counted twice, of at least this score.
   __device__ void count(float score) const {
     const int own = min((__float_as_int(score) >> kShift) - base, kSteps - 1);
-    if (own > step) atomicAdd(&counts[own], 1);
+    if (own > step) atomicAdd(&counts[place(own)], 1);
   }
+  // The least positive score that `count` would count.
+  __device__ float least_counted() const { return __int_as_float((base + step + 1) << kShift); }
   // By the whole block: the greatest step that K rows are in or above.
   __device__ void raise(int k) {
-    const Cut cut = find_cut<kThreads>(k, [&](int s) { return __ldcg(&counts[s]); });
+    const Cut cut = find_cut<kThreads>(k, [&](int s) { return __ldcg(&counts[place(s)]); });
     step = max(step, cut.step);
   }
+  // By the whole block: zero, as the next launch finds it.
+  __device__ void clear() const { reinterpret_cast<int4*>(counts)[threadIdx.x] = {}; }
   __device__ Entry least() const {
     if (step == 0) return 0;
     return static_cast<Entry>(0x80000000u | static_cast<std::uint32_t>(step + base) << kShift)
@@ -93,21 +106,6 @@ __device__ float floor_of(Entry least) {
   return score - fabsf(score) * 0x1p-8f - 0x1p-120f;
 }
 
-// Keeps those of the warp's n candidates that reach `least_score`; returns their number.
-__device__ int filter_candidates(Candidate* candidates, int n, float least_score) {
-  const auto lane = static_cast<int>(threadIdx.x) % kWarp;
-  int n_kept = 0;
-  for (int first = 0; first < n; first += kWarp) {
-    const Candidate own = first + lane < n ? candidates[first + lane] : Candidate{0, -1};
-    const bool is_kept = own.row >= 0 && !(own.score < least_score);
-    const unsigned kept = __ballot_sync(0xffffffff, is_kept);
-    if (is_kept) candidates[n_kept + count_below(kept, lane)] = own;
-    n_kept += __popc(kept);
-    __syncwarp();
-  }
-  return n_kept;
-}
-
 // Scores the warp's n candidates and calls take(i, entry), by every lane: `entry` is 0 or that of candidate i.
 template <typename Take>
 __device__ void score_candidates(const SelectCall& c, const Queries& queries,
@@ -116,20 +114,20 @@ __device__ void score_candidates(const SelectCall& c, const Queries& queries,
   const auto lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int first = 0; first < n; first += kProductKeys) {
     const int given = first + lane / kGroups;
-    float scores[2];
-    score_rows(c, queries, given < n ? candidates[given].row : -1, scores);
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int own = first + 2 * (lane % kGroups) + j;
-      Entry entry = 0;
-      if (has_scores(lane) && own < n) {
-        const float score = round_as(scores[j], c.rounding);
-        entry = make_entry(score, candidates[own].row);
-        // What the scan could not score it did not count.
-        if (candidates[own].score == INFINITY && score > 0) bound.count(score);
-      }
-      take(own, entry);
+    const Candidate candidate = given < n ? candidates[given] : Candidate{0, -1};
+    // What the scan could not score.
+    const bool is_odd = candidate.score == INFINITY;
+    const float sum = __any_sync(0xffffffff, is_odd) == 0
+                          ? score_shifted_rows(c, queries, candidate.row)
+                          : score_rows(c, queries, candidate.row);
+    Entry entry = 0;
+    if (lane % kGroups == 0 && given < n) {
+      const float score = round_as(sum, c.rounding);
+      entry = make_entry(score, candidate.row);
+      // Nor did it count that.
+      if (is_odd && score > 0) bound.count(score);
     }
+    take(given, entry);
   }
 }
 
@@ -146,28 +144,31 @@ __device__ void add_to_list(const BestRows& list, Entry entry, Entry least) {
 
 // What the blocks of a token share in device memory, beside the counts of Bound: zero between launches.
 struct Found {
-  unsigned long long* counter;  // blocks that have ended · 2^32 + places given
+  unsigned* counter;  // places given, and above them the number of blocks that have ended
   Entry* entries;
 
+  static constexpr int kPlaceBits = 24;
+
   __device__ explicit Found(const Meeting& m)
-      : counter(reinterpret_cast<unsigned long long*>(m.histograms + kSteps)), entries(m.found) {}
+      : counter(reinterpret_cast<unsigned*>(m.histograms + kSteps)), entries(m.found) {}
 
   // The first of n places.
   __device__ int reserve(int n) const {
-    return static_cast<int>(atomicAdd(counter, static_cast<unsigned long long>(n)));
+    return static_cast<int>(atomicAdd(counter, static_cast<unsigned>(n)) &
+                            ((1u << kPlaceBits) - 1));
   }
   // By the whole block, which has written its entries: how many there are if it is the last, or −1.
   __device__ int finish(int n_blocks) const {
     __shared__ int n_found;
     __syncthreads();
     if (threadIdx.x == 0) {
-      unsigned long long before = 0;
-      asm volatile("atom.add.acq_rel.gpu.global.u64 %0, [%1], %2;"
-                   : "=l"(before)
-                   : "l"(counter), "l"(1ULL << 32)
+      unsigned before = 0;
+      asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;"
+                   : "=r"(before)
+                   : "l"(counter), "r"(1u << kPlaceBits)
                    : "memory");
-      n_found = before >> 32 == static_cast<unsigned long long>(n_blocks - 1)
-                    ? static_cast<int>(before & 0xffffffff)
+      n_found = before >> kPlaceBits == static_cast<unsigned>(n_blocks - 1)
+                    ? static_cast<int>(before & ((1u << kPlaceBits) - 1))
                     : -1;
     }
     __syncthreads();
@@ -175,19 +176,45 @@ struct Found {
   }
 };
 
-// A warp's scan: candidates of its tiles, from row `first` on.
+// The steps of the end, from a bound on.  Many scores are equal when they are rounded, so where there are fewer of
+// them than steps, a score's rows are divided too.
+struct FinalSteps {
+  Entry low;
+  int shift;  // of a score's step
+  int row_bits = 0;
+  int row_shift = 31;
+
+  // `greatest` is the ordered score of the first of all.
+  __device__ FinalSteps(Entry least, std::uint32_t greatest, Rounding rounding, std::int32_t n_rows)
+      : low(least) {
+    const int n_zeros = rounding == Rounding::kBf16 ? 16 : 0;
+    const int width =
+        32 - __clz(static_cast<int>(greatest - static_cast<std::uint32_t>(least >> 32)));
+    const int score_bits = max(width - n_zeros, 0);
+    shift = 32 + n_zeros + max(score_bits - kStepBits, 0);
+    row_bits = max(kStepBits - score_bits, 0);
+    row_shift = max(32 - __clz(n_rows) - row_bits, 0);
+  }
+  __device__ explicit FinalSteps(const Steps& steps) : low(steps.low), shift(steps.shift) {}
+  __device__ int of(Entry entry) const {
+    if (entry < low) return 0;
+    const Entry step = (entry - low) >> shift;
+    if (step >= (kSteps >> row_bits) - 1) return kSteps - 1;
+    return ((static_cast<int>(step) + 1) << row_bits) - (row_of(entry) >> row_shift);
+  }
+};
+
+// A warp's scan.
 struct Scan {
   TileRing ring;
-  std::int32_t first;
   std::int32_t stride;
   std::int32_t n_rows;
-  Candidate* candidates;
-  int n_candidates = 0;
-  bool is_plain;       // of the queries
-  bool may_count_few;  // so many tiles come before the first look that some of them make a bound
+  std::int32_t own_row;  // of the lane in the next tile
+  bool is_plain;         // of the queries
+  bool may_count_few;    // so many tiles come before the first look that some of them make a bound
 
-  __device__ void run(const SharedMemory& shared, int n_rounds, float least_score,
-                      const Bound& bound) {
+  // Writes scores, or what is above them, of the keys of n_rounds tiles.
+  __device__ void run(const SharedMemory& shared, int n_rounds, const Bound& bound, float* scores) {
     const std::uint32_t lane = threadIdx.x % kWarp;
     const std::uint64_t b = describe(shared.queries.bytes);
     const std::uint64_t bias = describe(shared.queries.bias_bytes);
@@ -203,187 +230,270 @@ struct Scan {
     for (const float of_heads : shared.queries.margins) margin += of_heads;
     const float margin_twice = 2 * margin;
     const float start = lane % kGroups == 0 ? margin : 0.0f;
-    const bool counts_few = may_count_few && bound.step == 0;
+    // Tiles whose best is counted, less one.
+    int count_mask = may_count_few && bound.step == 0 ? kTilesOfCount - 1 : 0;
+    asm("" : "+r"(count_mask));  // not worked out anew for each tile
+    const float least_counted = bound.least_counted();
+    scores += TileScales::key(lane);
 
-    int best = 0;  // of the tiles that are not counted yet
+    float best = 0;  // of the lane in the tiles that are not counted yet
 #pragma unroll 1
-    for (int round = 0; round < n_rounds; ++round, first += stride) {
+    for (int round = 0; round < n_rounds; ++round) {
       // A warp without a tile in the last round computes with what is there, and nobody sees a row of it.
       const std::byte* tile = ring.take();
       ring.fetch_next();
       const TileScales scales(tile);
-      std::uint32_t words[kSteps8][4];
+      float sums[kGroups] = {start, start, start, start};
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const auto codes = *reinterpret_cast<const uint4*>(tile + r * (kCodeBytes / 2) + 16 * lane);
-        const auto table = *reinterpret_cast<const uint4*>(
-            shared.tables[r == 0 ? scales.shifts & 3 : scales.shifts >> 16].words);
-        const std::uint32_t packed[kSteps8] = {codes.x, codes.y, codes.z, codes.w};
-#pragma unroll
-        for (int s = 0; s < kSteps8; ++s) {
-          const uint2 eight = biased_bytes(table, packed[s]);
-          words[s][r] = eight.x;
-          words[s][2 + r] = eight.y;
-        }
-      }
-      std::int32_t products[kHeads / 2];
-      begin_products();
-      multiply_registers<S8, kHeads>(products, bias_words, bias, 0);
-#pragma unroll
-      for (int s = 0; s < kSteps8; ++s) {
-        multiply_registers<S8, kHeads>(products, words[s], along_k(b, s), 1);
-      }
-      commit_products();
-      await_products<0>();
-      hold(products);
-#pragma unroll
-      for (int s = 0; s < kSteps8; ++s) hold(words[s]);
-      float sums[2] = {start, start};
-#pragma unroll
-      for (int i = 0; i < kHeads / kGroups; ++i) {
+      for (int half = 0; half < 2; ++half) {
+        std::uint32_t words[kSteps8][4];
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-          sums[r] = fmaf(weights[i], positive_part(products[i / 2 * 4 + 2 * r + i % 2]), sums[r]);
+          const int j = 2 * half + r;
+          const auto codes = *reinterpret_cast<const uint4*>(tile + 16 * (j * kWarp + lane));
+          const auto table = *reinterpret_cast<const uint4*>(
+              reinterpret_cast<const std::byte*>(shared.tables) + scales.table_place(j));
+          const std::uint32_t packed[kSteps8] = {codes.x, codes.y, codes.z, codes.w};
+#pragma unroll
+          for (int s = 0; s < kSteps8; ++s) {
+            const uint2 eight = biased_bytes(table, packed[s]);
+            words[s][r] = eight.x;
+            words[s][2 + r] = eight.y;
+          }
+        }
+        // Defined, though the first product sets them: otherwise ptxas 13.0 takes both halves' for the same.
+        std::int32_t products[kHeads / 2] = {};
+        begin_products();
+        multiply_registers<S8, kHeads>(products, bias_words, bias, 0);
+#pragma unroll
+        for (int s = 0; s < kSteps8; ++s) {
+          multiply_registers<S8, kHeads>(products, words[s], along_k(b, s), 1);
+        }
+        commit_products();
+        await_products<0>();
+        hold(products);
+#pragma unroll
+        for (int s = 0; s < kSteps8; ++s) hold(words[s]);
+#pragma unroll
+        for (int i = 0; i < kHeads / kGroups; ++i) {
+#pragma unroll
+          for (int r = 0; r < 2; ++r) {
+            float& sum = sums[2 * half + r];
+            sum = fmaf(weights[i], positive_part(products[i / 2 * 4 + 2 * r + i % 2]), sum);
+          }
         }
       }
-      const float sum = add_lanes(sums);
-      const std::uint32_t scale = lane % 2 == 0 ? scales.greatest & 0xffff : scales.greatest >> 16;
-      // 2^(scale of the key), without the factors 2^-23 of the parts and 4 of the doubled codes.
-      const float factor = __uint_as_float((scale - kMaxShift + 23 - 2) << 23);
-      float score = sum * factor;
-      float counted = score - margin_twice * factor;
-      const unsigned odd = __ballot_sync(0xffffffff, !(scales.is_plain && is_plain));
-      if ((odd & 0xfu << lane / kGroups * kGroups) != 0) {
-        score = INFINITY;
-        counted = 0;
-      }
-      const std::int32_t row = first + own_key(lane);
-      const bool is_candidate = is_owner(lane) && row < n_rows && !(score < least_score);
-      const unsigned added = __ballot_sync(0xffffffff, is_candidate);
-      if (added == 0) continue;
-      if (is_candidate) candidates[n_candidates + count_below(added, lane)] = {score, row};
-      n_candidates += __popc(added);
-      best = max(best,
-                 __reduce_max_sync(0xffffffff, is_candidate ? max(__float_as_int(counted), 0) : 0));
-      if (counts_few && round % kTilesOfCount != kTilesOfCount - 1) continue;
-      if (lane == 0) bound.count(__int_as_float(best));
-      best = 0;
+      const float factor = scale_factor(scales.greatest - kMaxShift);
+      const bool is_bounded = scales.is_plain && is_plain;
+      const float bounded = add_lanes(sums) * factor;
+      const float score = is_bounded ? bounded : INFINITY;
+      const float counted = is_bounded && own_row < n_rows ? score - margin_twice * factor : 0.0f;
+      scores[round * kTileKeys] = score;
+      own_row += stride;
+      best = fmaxf(best, counted);
+      if ((round & count_mask) != count_mask) continue;
+      count_best(best, least_counted, count_mask == 0, bound);
     }
-    if (lane == 0) bound.count(__int_as_float(best));
+    count_best(best, least_counted, count_mask == 0, bound);
+  }
+
+ private:
+  // Of the warp, or of each half of its tile, if it is worth it; starts anew.
+  __device__ static void count_best(float& best, float least_counted, bool has_halves,
+                                    const Bound& bound) {
+    if (__any_sync(0xffffffff, best >= least_counted) != 0) {
+      const std::uint32_t lane = threadIdx.x % kWarp;
+      const bool is_upper = TileScales::key(lane) >= kHalfKeys;
+      const int own = __float_as_int(best);
+      const int lower = __reduce_max_sync(0xffffffff, has_halves && is_upper ? 0 : own);
+      const int upper = __reduce_max_sync(0xffffffff, has_halves && is_upper ? own : 0);
+      if (lane == 0) {
+        bound.count(__int_as_float(lower));
+        bound.count(__int_as_float(upper));
+      }
+    }
+    best = 0;
   }
 };
+
+// A warp's candidates.
+struct Candidates {
+  Candidate* all;  // [kSegment]
+  int n = 0;
+
+  // Adds those of the scores of n_rounds tiles that reach `least_score`; the first is of row `first`.
+  __device__ void add(const float* scores, int n_rounds, std::int32_t first, std::int32_t stride,
+                      std::int32_t n_rows, float least_score) {
+    const std::uint32_t lane = threadIdx.x % kWarp;
+    std::int32_t row = first + static_cast<std::int32_t>(lane);
+    __syncwarp();
+    float own[kRoundsToLook];
+#pragma unroll
+    for (int i = 0; i < kRoundsToLook; ++i) own[i] = scores[i * kTileKeys + static_cast<int>(lane)];
+#pragma unroll
+    for (int i = 0; i < kRoundsToLook; ++i) {
+      const bool is_added = i < n_rounds && row < n_rows && !(own[i] < least_score);
+      const unsigned added = __ballot_sync(0xffffffff, is_added);
+      if (is_added) all[n + count_below(added, lane)] = {own[i], row};
+      n += __popc(added);
+      row += stride;
+    }
+    __syncwarp();
+  }
+  // Keeps those that reach it.
+  __device__ void filter(float least_score) {
+    const std::uint32_t lane = threadIdx.x % kWarp;
+    int n_kept = 0;
+#pragma unroll 1
+    for (int first = 0; first < n; first += kWarp) {
+      const int own = first + static_cast<int>(lane);
+      const Candidate candidate = own < n ? all[own] : Candidate{0, -1};
+      const bool is_kept = candidate.row >= 0 && !(candidate.score < least_score);
+      const unsigned kept = __ballot_sync(0xffffffff, is_kept);
+      __syncwarp();
+      if (is_kept) all[n_kept + count_below(kept, lane)] = candidate;
+      n_kept += __popc(kept);
+      __syncwarp();
+    }
+    n = n_kept;
+  }
+};
+
+// Writes the best of what all blocks have handed over.  By the last of them, which has all to itself.
+__device__ void write_found(const SelectCall& c, SharedMemory& shared, const BestRows& list,
+                            const Bound& bound, const Found& found, int n_found,
+                            std::int32_t n_rows) {
+  const auto k = static_cast<int>(c.out.cols);
+  if (threadIdx.x == 0) list.start();
+  __syncthreads();
+  const Entry least = bound.least();
+  for (int begin = 0; begin < n_found; begin += 2 * kThreads) {
+    Entry pair[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int e = begin + i * kThreads + static_cast<int>(threadIdx.x);
+      pair[i] = e < n_found ? __ldcg(&found.entries[e]) : 0;
+    }
+    const Entry least_added = max(least, *list.threshold + 1);
+#pragma unroll
+    for (const Entry entry : pair) add_to_list(list, entry, least_added);
+    const std::uint32_t greatest =
+        __reduce_max_sync(0xffffffff, static_cast<std::uint32_t>(max(pair[0], pair[1]) >> 32));
+    if (threadIdx.x % kWarp == 0) atomicMax(&shared.greatest, greatest);
+    __syncthreads();
+    tighten<kThreads>(list, k, kMostSorted, shared.histogram);
+  }
+  bound.clear();
+  if (threadIdx.x == 0) *found.counter = 0;
+  const FinalSteps steps = least != 0 || *list.count == 0
+                               ? FinalSteps(least, shared.greatest, c.rounding, n_rows)
+                               : FinalSteps(fit_steps<kThreads>(list));
+  write_sorted<kThreads, kMostSorted / kThreads>(list, k, steps, shared.places, shared.sorted,
+                                                 c.out.data);
+}
 
 template <int kCalls>
 __global__ void __launch_bounds__(kThreads, 1)
     select_decode(const __grid_constant__ SelectStep<kCalls> step) {
-  begin_kernel();
-  const SelectCall& c = step.calls[blockIdx.y];
+  const SelectCall& c = step.calls[kCalls == 1 ? 0 : blockIdx.y];
   extern __shared__ std::byte bytes[];
   auto& shared = *reinterpret_cast<SharedMemory*>(bytes + bytes_to_atom(bytes));
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const auto k = static_cast<int>(c.out.cols);
-  const std::int32_t n_rows = c.n_visible[0];
-  const QueryPart query_part(c);
-
-  const int n_tiles = (n_rows + kTileKeys - 1) / kTileKeys;
   const auto n_blocks = static_cast<int>(gridDim.x);
   const auto block = static_cast<int>(blockIdx.x);
-  // Blocks take neighbouring tiles, so their last rounds are equal too.
-  const int n_rounds = (n_tiles - block + n_blocks * kWarps - 1) / (n_blocks * kWarps);
-  const std::int32_t first = (warp * n_blocks + block) * kTileKeys;
-  const std::int32_t stride = kWarps * n_blocks * kTileKeys;
-  Scan scan{TileRing(c.keys, shared.stages[warp], first, stride, n_rows), first, stride, n_rows,
-            shared.segments[warp]};
-
   const BestRows list{shared.entries, &shared.count, &shared.threshold};
   if (threadIdx.x == 0) {
     list.start();
     shared.n_kept = 0;
+    shared.has_place = 0;
+    shared.greatest = 0;
   }
   if (threadIdx.x < 4) shared.tables[threadIdx.x].fill(static_cast<int>(threadIdx.x));
+  static_assert(kSteps == 4 * kThreads);
+  reinterpret_cast<int4*>(shared.places)[threadIdx.x] = {};
+  // Numbers of rows and tables of pages come from the host, and no kernel writes them.
+  const std::int32_t n_rows = c.n_visible[0];
+  QueryPart query_part(c);
+  // Blocks take neighbouring tiles, so their last rounds are equal too.
+  std::int32_t first = (warp * n_blocks + block) * kTileKeys;
+  const std::int32_t stride = kWarps * n_blocks * kTileKeys;
+  Scan scan{TileRing(c.keys, shared.stages[warp], first, stride, n_rows), stride, n_rows,
+            first + TileScales::key(static_cast<std::uint32_t>(lane))};
+  begin_kernel();
+  query_part.load(c);
+  scan.ring.start();
+
+  const int n_tiles = (n_rows + kTileKeys - 1) / kTileKeys;
+  const int n_rounds = (n_tiles - block + n_blocks * kWarps - 1) / (n_blocks * kWarps);
   scan.may_count_few = min(n_blocks * kWarps * kRoundsToLook, n_tiles) >= 2 * kTilesOfCount * k;
-  scan.is_plain = store_queries(query_part, shared.queries);
+  scan.is_plain = store_queries(c, query_part, shared.queries);
   Bound bound(c.meeting.histograms, shared.queries.magnitude);
+  Candidates candidates{shared.segments[warp]};
   float least_score = -INFINITY;
+  const auto raise = [&] {
+    bound.raise(k);
+    least_score = fmaxf(least_score, floor_of(bound.least()));
+    candidates.filter(least_score);
+  };
 
   const Found found(c.meeting);
   const int most = k + k / 8;  // that a block hands over
+  bool is_listed = false;
   for (int round = 0;;) {
-    scan.run(shared, min(kRoundsToLook, n_rounds - round), least_score, bound);
+    const int n_now = min(kRoundsToLook, n_rounds - round);
+    scan.run(shared, n_now, bound, shared.scores[warp]);
     round += kRoundsToLook;
     const bool is_end = round >= n_rounds;
-    const bool is_due =
-        __syncthreads_or(scan.n_candidates > kSegment - kRoundsToLook * kTileKeys) != 0 || is_end;
     // Raised after 1, 2, 4 … looks: it doubles what it is found among.
     const int look = round / kRoundsToLook;
-    if (is_due || (look & (look - 1)) == 0) {
-      bound.raise(k);
-      least_score = fmaxf(least_score, floor_of(bound.least()));
+    if (is_end || (look & (look - 1)) == 0) raise();
+    candidates.add(shared.scores[warp], n_now, first, stride, n_rows, least_score);
+    first += kRoundsToLook * stride;
+    if (!is_end) {
+      if (__syncthreads_or(candidates.n > kSegment - kLookKeys) == 0) continue;
+      raise();
     }
-    if (!is_due) continue;
-    // At the end they are handed over, if they are few enough; otherwise the list takes them.
-    const int n = filter_candidates(scan.candidates, scan.n_candidates, least_score);
-    scan.n_candidates = 0;
-    bool is_handed = false;
+    // The list takes them; or they are all that there is at the end, and few enough.
+    int own_place = 0;
     if (is_end) {
-      if (lane == 0) atomicAdd(&shared.n_kept, n);
-      __syncthreads();
-      is_handed = *list.count + shared.n_kept <= most;
+      if (lane == 0) own_place = atomicAdd(&shared.n_kept, candidates.n);
+      own_place = __shfl_sync(0xffffffff, own_place, 0);
       __syncthreads();
     }
-    int place = 0;
-    if (is_handed && lane == 0 && n > 0) place = found.reserve(n);
-    const Entry least = max(bound.least(), *list.threshold + 1);
-    score_candidates(c, shared.queries, scan.candidates, n, bound, [&](int i, Entry entry) {
-      if (is_handed) {
-        const int given = __shfl_sync(0xffffffff, place, 0);
-        if (entry != 0) found.entries[given + i] = entry;
-      } else {
-        add_to_list(list, entry, least);
-      }
-    });
-    if (!is_handed) {
+    is_listed = is_listed || !is_end || shared.n_kept > most;
+    // So that nobody waits for their places, a warp that has nothing to score asks for them.
+    if (!is_listed && candidates.n == 0 && lane == 0 && atomicExch(&shared.has_place, 1) == 0) {
+      shared.place = found.reserve(shared.n_kept);
+    }
+    score_candidates(c, shared.queries, candidates.all, candidates.n, bound,
+                     [&](int i, Entry entry) {
+                       if (is_listed) {
+                         add_to_list(list, entry, max(bound.least(), *list.threshold + 1));
+                       } else if (entry != 0) {
+                         list.entries[own_place + i] = entry;
+                       }
+                     });
+    candidates.n = 0;
+    if (is_listed) {
       __syncthreads();
       tighten<kThreads>(list, k, is_end ? most : kListLimit, shared.histogram);
       if (*list.threshold != 0) least_score = fmaxf(least_score, floor_of(*list.threshold));
     }
     if (is_end) break;
   }
-
-  const int n_listed = *list.count;
-  if (n_listed > 0) {
-    if (threadIdx.x == 0) shared.place = found.reserve(n_listed);
-    __syncthreads();
-    for (int e = static_cast<int>(threadIdx.x); e < n_listed; e += kThreads) {
-      found.entries[shared.place + e] = list.entries[e];
-    }
+  __syncthreads();
+  if (threadIdx.x == 0 && shared.has_place == 0) {
+    shared.place = found.reserve(is_listed ? *list.count : shared.n_kept);
+  }
+  __syncthreads();
+  const int n_handed = is_listed ? *list.count : shared.n_kept;
+  for (int e = static_cast<int>(threadIdx.x); e < n_handed; e += kThreads) {
+    found.entries[shared.place + e] = list.entries[e];
   }
   const int n_found = found.finish(n_blocks);
-  if (n_found < 0) return;
-
-  // The last block has all to itself.
-  if (threadIdx.x == 0) list.start();
-  __syncthreads();
-  const Entry least = bound.least();
-  constexpr int kAtOnce = 4;
-  for (int begin = 0; begin < n_found; begin += kThreads * kAtOnce) {
-    Entry entries[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int e = begin + i * kThreads + static_cast<int>(threadIdx.x);
-      entries[i] = e < n_found ? __ldcg(&found.entries[e]) : 0;
-    }
-    const Entry least_added = max(least, *list.threshold + 1);
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) add_to_list(list, entries[i], least_added);
-    __syncthreads();
-    tighten<kThreads>(list, k, kListLimit, shared.histogram);
-  }
-  for (int s = static_cast<int>(threadIdx.x); s < kSteps; s += kThreads) bound.counts[s] = 0;
-  if (threadIdx.x == 0) *found.counter = 0;
-  write_sorted<kThreads>(list, k, c.rounding == Rounding::kBf16 ? 48 : 45, least, shared.histogram,
-                         shared.sorted, c.out.data);
+  if (n_found >= 0) write_found(c, shared, list, bound, found, n_found, n_rows);
 }
 
 template <int kCalls>
@@ -398,6 +508,8 @@ void launch(Device& device, std::span<const SelectCall> calls) {
   SelectStep<kCalls> step{};
   std::copy(calls.begin(), calls.end(), step.calls);
   step.calls[0].meeting.n_found_max = n_splits * (k + k / 8);
+  PRECIS_CHECK_LE(n_splits, 1 << (32 - Found::kPlaceBits));
+  PRECIS_CHECK_LE(step.calls[0].meeting.n_found_max, 1 << Found::kPlaceBits);
   prepare_meeting(device, std::span(step.calls).first(calls.size()), n_splits, n_calls);
   launch_overlapping(device, kernel,
                      dim3(static_cast<unsigned>(n_splits), static_cast<unsigned>(n_calls)),
@@ -406,6 +518,11 @@ void launch(Device& device, std::span<const SelectCall> calls) {
 
 }  // namespace
 }  // namespace decode
+
+bool is_decode_select(const SelectArgs& args) {
+  return args.weights.rows == 1 && args.keys.rows_per_page % decode::kTileKeys == 0 &&
+         args.out.cols <= decode::kMostSorted;
+}
 
 void launch_decode_selects(Device& device, std::span<const SelectCall> calls) {
   for (; !calls.empty();

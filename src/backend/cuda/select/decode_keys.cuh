@@ -5,84 +5,78 @@
 
 namespace precis::cuda::decode {
 
-inline constexpr int kTileKeys = 16;  // of a warp
+inline constexpr int kTileKeys = 32;  // of a warp
+inline constexpr int kHalfKeys = 16;  // of those, rows of the A operand
 inline constexpr int kCodeBytes = kTileKeys * kRowBytes;
 inline constexpr int kTileBytes = kCodeBytes + kTileKeys * kGroups;
-inline constexpr std::uint32_t kStages = 4;
+inline constexpr std::uint32_t kStages = 2;
 inline constexpr std::uint32_t kMaxShift = 2;
 
 // A tile in shared memory: codes, then scales.
 using TileBytes = std::byte[kTileBytes];
 
-// A warp's tiles: rows of one page each, every stride-th of the token's.
+// A warp's tiles: rows of one page each, every stride-th of the token's.  Each lane knows where one of the next
+// 32 lies.
 class TileRing {
  public:
+  // Asks for the pages of the first tiles.
   __device__ TileRing(const Rows& keys, TileBytes* stages, std::int32_t first, std::int32_t stride,
                       std::int32_t n_rows)
       : pages_(keys.pages),
         per_page_(static_cast<std::uint32_t>(keys.rows_per_page)),
         stages_(stages),
         stride_(stride),
-        n_rows_(n_rows) {
-    step_pages_ = static_cast<std::uint32_t>(stride) / per_page_;
-    step_rows_ = static_cast<std::uint32_t>(stride) - step_pages_ * per_page_;
-    // All pages in one load.
-    constexpr auto kLast = static_cast<int>(kStages) - 1;
-    const auto lane = static_cast<std::int32_t>(threadIdx.x % kWarp);
-    row_ = first + min(lane, kLast) * stride;
-    page_idx_ = static_cast<std::uint32_t>(row_) / per_page_;
-    in_page_ = static_cast<std::uint32_t>(row_) - page_idx_ * per_page_;
-    page_ = row_ < n_rows ? pages_[page_idx_] : nullptr;
-#pragma unroll 1
-    for (int s = 0; s < kLast; ++s) {
-      fetch(of_lane(page_, s), __shfl_sync(0xffffffff, in_page_, s), static_cast<std::uint32_t>(s));
-    }
-    page_ = of_lane(page_, kLast);
-    row_ = __shfl_sync(0xffffffff, row_, kLast);
-    page_idx_ = __shfl_sync(0xffffffff, page_idx_, kLast);
-    in_page_ = __shfl_sync(0xffffffff, in_page_, kLast);
+        n_rows_(n_rows),
+        row_(first + static_cast<std::int32_t>(threadIdx.x % kWarp) * stride) {
+    locate();
   }
-  // Waits for the oldest tile; the whole warp.
+  // Fetches the first tiles; the whole warp, as all that follow.
+  __device__ void start() {
+#pragma unroll 1
+    for (std::uint32_t s = 0; s < kStages - 1; ++s) fetch(s, s);
+  }
+  // Waits for the oldest tile.
   __device__ const std::byte* take() const {
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
     __syncwarp();
-    return stages_[stage_];
+    return stages_[taken_ % kStages];
   }
-  // After take: fetches another in place of the tile taken before.  Its page has been asked for a round
-  // ago.
+  // After take: fetches another in place of the tile taken before.
   __device__ void fetch_next() {
-    const std::uint32_t in_page = in_page_;
-    row_ += stride_;
-    page_idx_ += step_pages_;
-    in_page_ += step_rows_;
-    if (in_page_ >= per_page_) {
-      in_page_ -= per_page_;
-      ++page_idx_;
+    const std::uint32_t next = taken_ + kStages - 1;
+    if (next % kWarp == 0) {
+      row_ += static_cast<std::int32_t>(kWarp) * stride_;
+      locate();
     }
-    const std::byte* page = row_ < n_rows_ ? pages_[page_idx_] : nullptr;
-    fetch(page_, in_page, (stage_ + kStages - 1) % kStages);
-    page_ = page;
-    stage_ = (stage_ + 1) % kStages;
+    fetch(next % kWarp, next % kStages);
+    ++taken_;
   }
 
  private:
-  __device__ static const std::byte* of_lane(const std::byte* page, int lane) {
-    return reinterpret_cast<const std::byte*>(
-        __shfl_sync(0xffffffff, reinterpret_cast<unsigned long long>(page), lane));
+  __device__ void locate() {
+    const std::uint32_t page = static_cast<std::uint32_t>(row_) / per_page_;
+    const std::uint32_t in_page = static_cast<std::uint32_t>(row_) - page * per_page_;
+    codes_ = row_ < n_rows_ ? pages_[page] : nullptr;
+    if (codes_ != nullptr) codes_ += in_page * kRowBytes;
+    to_scales_ = (per_page_ - in_page) * kRowBytes + in_page * kGroups;
   }
-  // Copies the tile from this row of a page on, if there is one.
-  __device__ void fetch(const std::byte* page, std::uint32_t in_page, std::uint32_t stage) const {
-    if (page != nullptr) {
+  // Copies the tile that `lane` knows, if there is one.
+  __device__ void fetch(std::uint32_t lane_of_tile, std::uint32_t stage) const {
+    const auto codes = reinterpret_cast<const std::byte*>(
+        __shfl_sync(0xffffffff, reinterpret_cast<unsigned long long>(codes_), lane_of_tile));
+    const std::uint32_t to_scales = __shfl_sync(0xffffffff, to_scales_, lane_of_tile);
+    if (codes != nullptr) {
+      const std::byte* scales = codes + to_scales;
       const std::uint32_t lane = threadIdx.x % kWarp;
-      const std::byte* codes = page + in_page * kRowBytes;
-      const std::byte* scales = page + (per_page_ * kRowBytes + in_page * kGroups);
       std::byte* tile = stages_[stage];
-      if (reinterpret_cast<std::uintptr_t>(page) % 16 == 0) {
-        tile += 16 * lane;
-        codes += 16 * lane;
-        copy_async(tile, codes);
-        copy_async(tile + 16 * kWarp, codes + 16 * kWarp);
-        if (lane < kTileKeys * kGroups / 16) copy_async(tile + kCodeBytes, scales + 16 * lane);
+      if (reinterpret_cast<std::uintptr_t>(codes) % 16 == 0) {
+#pragma unroll
+        for (int at = 0; at < kCodeBytes; at += 16 * kWarp) {
+          copy_async(tile + (at + 16 * lane), codes + (at + 16 * lane));
+        }
+        if (lane < kTileKeys * kGroups / 16) {
+          copy_async(tile + kCodeBytes + 16 * lane, scales + 16 * lane);
+        }
       } else {
         copy_words(tile, codes, kCodeBytes / 4);
         copy_words(tile + kCodeBytes, scales, kTileKeys * kGroups / 4);
@@ -103,14 +97,11 @@ class TileRing {
   std::uint32_t per_page_;
   TileBytes* stages_;
   std::int32_t stride_;
-  std::uint32_t step_pages_;  // the stride
-  std::uint32_t step_rows_;
   std::int32_t n_rows_;
-  std::int32_t row_;  // of the tile to fetch
-  std::uint32_t page_idx_;
-  std::uint32_t in_page_;
-  const std::byte* page_;    // null where there is no row
-  std::uint32_t stage_ = 0;  // of the tile to take
+  std::int32_t row_;  // first of the tile that the lane knows
+  const std::byte* codes_ = nullptr;
+  std::uint32_t to_scales_ = 0;
+  std::uint32_t taken_ = 0;
 };
 
 // The bytes of codes, biased: a permutation of bytes gives 0 for a selector with its top bit if the byte's own
@@ -144,29 +135,37 @@ __device__ inline uint2 biased_bytes(const uint4& table, std::uint32_t codes) {
   return {biased_bytes(table, codes, flipped), biased_bytes(table, codes >> 16, flipped >> 16)};
 }
 
-// The scales of keys lane / 4 (low half) and lane / 4 + 8 of a tile.
+// The scales of the lane's own key of a tile, and the tables of the groups that it unpacks.
 struct TileScales {
-  std::uint32_t greatest;  // of each key's four
-  std::uint32_t shifts;    // of the lane's group, above `greatest` − kMaxShift
-  bool is_plain;           // of the lane's group, in both keys
+  std::uint32_t greatest;  // of the key's four
+  bool is_plain;           // all of them become shifts
 
-  __device__ explicit TileScales(const std::byte* tile) {
-    const auto* scales =
-        reinterpret_cast<const std::uint8_t*>(tile) + kTileKeys * kRowBytes + threadIdx.x % kWarp;
-    const std::uint32_t own = scales[0] | static_cast<std::uint32_t>(scales[kWarp]) << 16;
-    greatest = own;
-#pragma unroll
-    for (int step = 1; step < kGroups; step *= 2) {
-      greatest = __vmaxu2(greatest, __shfl_xor_sync(0xffffffff, greatest, step));
-    }
-    // Bit 8 of a half stays where nothing is borrowed from it.
-    constexpr std::uint32_t kTops = 0x01000100u;
-    const std::uint32_t offset = own + (kTops | kMaxShift << 16 | kMaxShift) - greatest;
-    const std::uint32_t above = greatest + kTops - (kLeastScale + kMaxShift) * 0x10001u;
-    const std::uint32_t below = kTops + kGreatestScale * 0x10001u - greatest;
-    is_plain = (offset & above & below & kTops) == kTops;
-    shifts = offset & 0x00030003u;
+  // The key: its sum is the lane's after add_lanes.
+  __device__ static int key(std::uint32_t lane) {
+    return static_cast<int>(lane / kGroups + lane % kGroups * (kWarp / kGroups));
   }
+  __device__ explicit TileScales(const std::byte* tile) {
+    const std::uint32_t lane = threadIdx.x % kWarp;
+    const std::uint32_t own = reinterpret_cast<const std::uint32_t*>(tile + kCodeBytes)[key(lane)];
+    const std::uint32_t pair = __vmaxu2(own & 0x00ff00ff, own >> 8 & 0x00ff00ff);
+    greatest = max(pair & 0xffff, pair >> 16);
+    // How far each is above `greatest` − kMaxShift: not more than that, unless it is below, which shows in the upper
+    // bits, as no scale that is allowed is as large as 2^7.
+    const std::uint32_t offsets = own + kMaxShift * 0x01010101u - greatest * 0x01010101u;
+    constexpr std::uint32_t kLeast = kLeastScale + kMaxShift;
+    is_plain = (offsets & 0xfcfcfcfc) == 0 && greatest - kLeast <= kGreatestScale - kLeast;
+    places_ = (offsets & 0x03030303) << 4;
+  }
+  // Where among the tables that of the lane's group of key lane / 4 + 8·j is, in bytes.
+  __device__ std::uint32_t table_place(int j) const {
+    const std::uint32_t lane = threadIdx.x % kWarp;
+    const std::uint32_t places =
+        __shfl_sync(0xffffffff, places_, static_cast<int>(lane / kGroups * kGroups) + j);
+    return __byte_perm(places, 0, 0x4440 | lane % kGroups);
+  }
+
+ private:
+  std::uint32_t places_;  // of all groups of the own key
 };
 
 }  // namespace precis::cuda::decode

@@ -32,30 +32,44 @@ struct Queries {
 
 // A thread's part of the queries: a group of a head.
 struct QueryPart {
+  std::byte* page = nullptr;
+  float stored_weight = 0;
   uint4 codes{};
   std::uint32_t scales = kPlainScales;
-  float weight = 0;
 
   __device__ static int head() { return static_cast<int>(threadIdx.x) / kGroups; }
   __device__ static int group() { return static_cast<int>(threadIdx.x) % kGroups; }
 
+  // Asks for the page alone; the rest is what an earlier kernel writes.
   __device__ explicit QueryPart(const SelectCall& c) {
-    if (head() >= c.weights.cols) return;
-    scales = load_word(c.queries.scales(head()));
-    codes = load_words(c.queries.data(head()) + 16 * group());
-    weight = c.weight(0, head());
+    if (head() < c.weights.cols) page = c.queries.page(head());
+  }
+  __device__ void load(const SelectCall& c) {
+    if (page == nullptr) return;
+    stored_weight = c.weights.data[head()];
+    scales = load_word(c.queries.scales_in(page, head()));
+    codes = load_words(c.queries.data_in(page, head()) + 16 * group());
   }
 };
 
+// Within 2^-22.
+__device__ inline float approximate_root(float square) {
+  float root;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(square));
+  return root;
+}
+
 // By the whole block; ends with a barrier.  Returns whether scales of all heads became shifts.
-__device__ inline bool store_queries(const QueryPart& part, Queries& queries) {
+__device__ inline bool store_queries(const SelectCall& c, const QueryPart& part, Queries& queries) {
   bool is_plain = true;
   if (threadIdx.x == 0) queries.magnitude = 0;
   __syncthreads();
   const int head = QueryPart::head();
   const int group = QueryPart::group();
   if (head < kHeads) {
-    const auto& [codes, scale_bytes, weight] = part;
+    const uint4& codes = part.codes;
+    const std::uint32_t scale_bytes = part.scales;
+    const float weight = c.weight_of(part.stored_weight);
     const ScaleRange range(scale_bytes);
     const bool is_near = range.is_plain();
     const int shift = is_near ? static_cast<int>(byte_of(scale_bytes, group) - range.least) : 0;
@@ -84,16 +98,13 @@ __device__ inline bool store_queries(const QueryPart& part, Queries& queries) {
       sum += __shfl_xor_sync(0xffffffff, sum, step);
       squares += __shfl_xor_sync(0xffffffff, squares, step);
     }
-    // −sum in 32 bytes, eight of each group.
-    const int each = -sum / 32;
-    const int rest = -sum - 32 * each;
+    // −sum in 32 bytes, eight of each group: (i − sum) / 32 rounded down, for i from 0 to 31, add up to it.
 #pragma unroll
     for (int w = 0; w < 2; ++w) {
       std::uint32_t four = 0;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int at = 8 * group + 4 * w + i;
-        const int byte = each + (at < rest ? 1 : 0) - (at < -rest ? 1 : 0);
+        const int byte = (8 * group + 4 * w + i - sum) >> 5;
         four |= static_cast<std::uint32_t>(byte & 0xff) << (8 * i);
       }
       *reinterpret_cast<std::uint32_t*>(queries.bias_bytes + swizzled(head, 8 * group + 4 * w)) =
@@ -101,22 +112,18 @@ __device__ inline bool store_queries(const QueryPart& part, Queries& queries) {
     }
     const float common = e8m0_to_float(static_cast<std::uint8_t>(range.least));
     const float scaled = weight * common;
-    float margin = group == 0 ? fabsf(scaled) * sqrtf(static_cast<float>(squares)) : 0.0f;
+    float margin =
+        group == 0 ? fabsf(scaled) * approximate_root(static_cast<float>(squares)) : 0.0f;
     margin = warp_sum(margin);
     if (threadIdx.x % kWarp == 0) {
       queries.margins[threadIdx.x / kWarp] = margin * (kRowNorm * kRelative * 0x1p-23f);
     }
+    reinterpret_cast<float*>(&queries.scales[head])[group] =
+        0.25f *
+        (is_near ? common : e8m0_to_float(static_cast<std::uint8_t>(byte_of(scale_bytes, group))));
     if (group == 0) {
       queries.weights[head] = weight;
       queries.scaled_weights[head] = scaled;
-      float scales[kGroups];
-#pragma unroll
-      for (int g = 0; g < kGroups; ++g) {
-        scales[g] =
-            0.25f *
-            (is_near ? common : e8m0_to_float(static_cast<std::uint8_t>(byte_of(scale_bytes, g))));
-      }
-      queries.scales[head] = {scales[0], scales[1], scales[2], scales[3]};
       atomicMax(&queries.magnitude, __float_as_int(fabsf(scaled)));
     }
     const float magnitude = fabsf(weight);

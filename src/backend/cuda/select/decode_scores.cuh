@@ -7,44 +7,104 @@ namespace precis::cuda::decode {
 
 inline constexpr int kProductKeys = 8;  // columns of a product
 
-// The key of a tile whose sum a lane has after add_lanes; of two lanes with the same one is the owner.
-__device__ inline int own_key(std::uint32_t lane) {
-  return static_cast<int>(lane / kGroups + (lane & 1) * (kTileKeys / 2));
-}
-__device__ inline bool is_owner(std::uint32_t lane) {
-  return (lane & 2) == 0;
-}
-
-// The sum over a row's four lanes: sums[0] in the even, sums[1] in the odd.
-__device__ inline float add_lanes(const float (&sums)[2]) {
-  const bool is_odd = threadIdx.x % 2 != 0;
-  const float half =
-      (is_odd ? sums[1] : sums[0]) + __shfl_xor_sync(0xffffffff, is_odd ? sums[0] : sums[1], 1);
-  return half + __shfl_xor_sync(0xffffffff, half, 2);
+// Sums over the four lanes that hold a part of each: the lane gets that of TileScales::key.
+__device__ inline float add_lanes(const float (&sums)[kGroups]) {
+  const bool is_upper = (threadIdx.x & 2) != 0;
+  const bool is_odd = (threadIdx.x & 1) != 0;
+  float pair[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    pair[i] = (is_upper ? sums[i + 2] : sums[i]) +
+              __shfl_xor_sync(0xffffffff, is_upper ? sums[i] : sums[i + 2], 2);
+  }
+  return (is_odd ? pair[1] : pair[0]) + __shfl_xor_sync(0xffffffff, is_odd ? pair[0] : pair[1], 1);
 }
 
-// The lanes that score_rows gives scores.
-__device__ inline bool has_scores(int lane) {
-  return lane >= kWarp - kGroups;
+// 2^(least scale of a key), without the factors 2^-23 of the positive parts and 4 of the doubled codes.
+__device__ inline float scale_factor(std::uint32_t least) {
+  return __uint_as_float((least + 23 - 2) << 23);
 }
 
-// Scores of up to eight rows, bit for bit: lanes 4·i … 4·i + 3 give row i, or −1; lanes 28 + q get those of
-// rows 2·q and 2·q + 1.  Group sums are taken one after the other, with their scales.
-__device__ inline void score_rows(const SelectCall& c, const Queries& queries, std::int32_t row,
-                                  float (&scores)[2]) {
+// Codes and scales of a row, by four lanes: one group each, all scales.
+struct PackedRow {
+  uint4 codes{};
+  std::uint32_t scales = kPlainScales;
+
+  __device__ PackedRow(const Rows& keys, std::int32_t row) {
+    if (row < 0) return;
+    std::byte* page = keys.page(row);
+    codes = load_words(keys.data_in(page, row) + 16 * (threadIdx.x % kGroups));
+    scales = load_word(keys.scales_in(page, row));
+  }
+  __device__ void unpack(const ByteTable& table, uint2 (&bytes)[kSteps8]) const {
+    const std::uint32_t words[kSteps8] = {codes.x, codes.y, codes.z, codes.w};
+#pragma unroll
+    for (int s = 0; s < kSteps8; ++s) bytes[s] = table.bytes(words[s]);
+  }
+};
+
+// The chain over all heads, of which a lane has eight of two rows: lanes 4·i … 4·i + 3 get row i's.
+__device__ inline float add_heads(const float (&weights)[kOwnHeads],
+                                  const float (&parts)[kOwnHeads][2]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  float sums[2] = {};
+  // A lane's own result is of use when all before it have had their turn.
+#pragma unroll 1
+  for (int turn = 0; turn < kHeads / kOwnHeads; ++turn) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const float before = __shfl_up_sync(0xffffffff, sums[j], kGroups);
+      sums[j] = lane < kGroups ? 0 : before;
+    }
+#pragma unroll
+    for (int i = 0; i < kOwnHeads; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) sums[j] = fmaf(weights[i], parts[i][j], sums[j]);
+    }
+  }
+  // Lane 28 + q has rows 2·q and 2·q + 1.
+  const int from = kWarp - kGroups + lane / kGroups / 2;
+  const float even = __shfl_sync(0xffffffff, sums[0], from);
+  const float odd = __shfl_sync(0xffffffff, sums[1], from);
+  return lane / kGroups % 2 == 0 ? even : odd;
+}
+
+// Scores of up to eight rows, bit for bit: lanes 4·i … 4·i + 3 give row i, or −1, and get its score.  The scales of the
+// queries and of all these rows are shifts: why the chain keeps its bits is in docs/kernels/cuda_select.md.
+__device__ inline float score_shifted_rows(const SelectCall& c, const Queries& queries,
+                                           std::int32_t row) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const PackedRow packed(c.keys, row);
+  const std::uint32_t least = ScaleRange(packed.scales).greatest - kMaxShift;
+  uint2 bytes[kSteps8];
+  packed.unpack(ByteTable(static_cast<int>(byte_of(packed.scales, lane % kGroups) - least)), bytes);
+  constexpr std::int32_t zeros[kHeadTiles][4] = {};
+  std::int32_t sums[kHeadTiles][4];
+  QueryFragments(queries).multiply(bytes, zeros, sums);
+  float weights[kOwnHeads];
+  float parts[kOwnHeads][2];
+#pragma unroll
+  for (int i = 0; i < kOwnHeads; ++i) {
+    weights[i] = queries.scaled_weights[kOwnHeads * (lane / kGroups) + i];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) parts[i][j] = positive_part(sums[i / 2][i % 2 * 2 + j]);
+  }
+  return add_heads(weights, parts) * scale_factor(least);
+}
+
+// The same for any scales: group sums are taken one after the other, with their scales.
+__device__ inline float score_rows(const SelectCall& c, const Queries& queries, std::int32_t row) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int group = lane % kGroups;
   const int first_head = kOwnHeads * (lane / kGroups);
-  const uint4 codes = row >= 0 ? load_words(c.keys.data(row) + 16 * group) : uint4{};
-  const std::uint32_t scale_bytes = row >= 0 ? load_word(c.keys.scales(row)) : kPlainScales;
+  const PackedRow packed(c.keys, row);
   std::uint32_t key_scales[2];
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
-    key_scales[j] = __shfl_sync(0xffffffff, scale_bytes, kGroups * (2 * group + j));
+    key_scales[j] = __shfl_sync(0xffffffff, packed.scales, kGroups * (2 * group + j));
   }
-  const ByteTable table(0);
-  const uint2 bytes[kSteps8] = {table.bytes(codes.x), table.bytes(codes.y), table.bytes(codes.z),
-                                table.bytes(codes.w)};
+  uint2 bytes[kSteps8];
+  packed.unpack(ByteTable(0), bytes);
   const QueryFragments fragments(queries);
   constexpr std::int32_t zeros[kHeadTiles][4] = {};
   float dots[kOwnHeads][2] = {};
@@ -70,25 +130,17 @@ __device__ inline void score_rows(const SelectCall& c, const Queries& queries, s
       }
     }
   }
-  scores[0] = scores[1] = 0;
-  // A lane's own result is of use when all before it have had their turn.
-#pragma unroll 1
-  for (int turn = 0; turn < kHeads / kOwnHeads; ++turn) {
+  float weights[kOwnHeads];
+#pragma unroll
+  for (int i = 0; i < kOwnHeads; ++i) {
+    weights[i] = queries.weights[first_head + i];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float before = __shfl_up_sync(0xffffffff, scores[j], kGroups);
-      if (turn > 0) scores[j] = before;
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnHeads; ++i) {
-      const float weight = queries.weights[first_head + i];
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const float dot = dots[i][j];
-        scores[j] = fmaf(weight, dot < 0 ? 0 : dot, scores[j]);  // not fmaxf: a NaN stays visible
-      }
+      const float dot = dots[i][j];
+      dots[i][j] = dot < 0 ? 0 : dot;  // not fmaxf: a NaN stays visible
     }
   }
+  return add_heads(weights, dots);
 }
 
 }  // namespace precis::cuda::decode
