@@ -4,7 +4,9 @@
 // routed experts than the released model, as 256 would not fit; a token reads as many bytes of them.
 // The floor is the planner's bound of one step with the bandwidth that a device copy reaches here.
 #include <algorithm>
+#include <cstddef>
 #include <cstdio>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,6 +49,22 @@ Result<double> floor_s(std::int64_t context, double bytes_per_s) {
   return plan.contexts.front().decode.seconds();
 }
 
+// Random bits that are rows of a page: codes below the top exponents, and scales of index rows near each other, as
+// those of keys are.
+void make_rows(const KvSpec& spec, const KvLayout& layout, std::span<std::byte> page) {
+  for (const LayerKvLayout& layer : layout.layers) {
+    if (layer.index_rows < 0) continue;
+    const PagePart& part = layout.page_parts[static_cast<std::size_t>(layer.index_rows)];
+    const std::int64_t begin =
+        part.offset + std::int64_t{layer.rows_per_page} * spec.index.data_bytes();
+    for (std::byte& scale :
+         page.subspan(static_cast<std::size_t>(begin),
+                      static_cast<std::size_t>(layer.rows_per_page * spec.index.scale_bytes()))) {
+      scale = static_cast<std::byte>(0x7d + std::to_integer<int>(scale) % 3);
+    }
+  }
+}
+
 // A sequence that holds `context` random rows.
 class Sequence {
  public:
@@ -57,16 +75,18 @@ class Sequence {
         pool_(backend, make_kv_layout(model.kv_spec()).page_bytes),
         cache_(backend, model.kv_spec(), pool_, step_rows_, context) {
     std::vector<std::uint64_t> words(std::size_t{4} << 20);
-    // Codes below the top exponents, scales near 1.
     for (std::size_t i = 0; i < words.size(); ++i) {
       words[i] = random_bits(3, i) & 0x7777'7777'7777'7777ULL;
     }
     const auto bytes = std::as_bytes(std::span(words));
-    const auto page_bytes = static_cast<std::size_t>(cache_.page_bytes());
+    const KvLayout layout = make_kv_layout(model.kv_spec());
+    std::vector<std::byte> rows(static_cast<std::size_t>(layout.page_bytes));
     cache_.reserve(context);
     for (std::int64_t page = 0; page < cache_.n_pages(); ++page) {
-      const std::size_t at = random_bits(4, page) % (bytes.size() - page_bytes) / 64 * 64;
-      cache_.copy_in_pages(page, bytes.subspan(at, page_bytes));
+      const std::size_t at = random_bits(4, page) % (bytes.size() - rows.size()) / 64 * 64;
+      std::ranges::copy(bytes.subspan(at, rows.size()), rows.begin());
+      make_rows(model.kv_spec(), layout, rows);
+      cache_.copy_in_pages(page, rows);
     }
   }
 
