@@ -15,7 +15,8 @@ namespace precis::cuda {
 
 /// Waits for what earlier kernels wrote and lets the next kernel be placed.  Of a kernel launched by
 /// launch_overlapping every thread calls it, or await_earlier_kernels, before it reads or writes what
-/// others do; weights may be fetched before.
+/// others do; weights may be fetched before, and what the host has copied: no kernel is placed while
+/// a copy before it is under way.
 __device__ inline void begin_kernel() {
   await_earlier_kernels();
   allow_next_kernel();
