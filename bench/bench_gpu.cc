@@ -217,9 +217,9 @@ void bench_experts(Backend& backend, Bench& bench) {
 }
 
 // One select of t tokens for each of `n_sequences`, which share nothing.
-void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t t) {
+void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t t,
+                  std::int64_t n_keys) {
   constexpr int kHeads = 64;
-  constexpr std::int64_t kKeys = 262'144;
   constexpr std::int64_t kSelected = 512;
   const IndexRowFormat format{128};
   DeviceData data(backend);
@@ -230,19 +230,20 @@ void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t 
                              format.scale_bytes());
     args.weights = data.mat(t, kHeads);
     args.weight_scale = 0.011f;
-    args.keys = data.rows(kKeys, 64, format.data_bytes(), format.scale_bytes());
+    args.keys = data.rows(n_keys, 64, format.data_bytes(), format.scale_bytes());
     args.format = format;
-    args.n_visible = data.values(std::vector<std::int32_t>(static_cast<std::size_t>(t), kKeys));
+    args.n_visible = data.values(
+        std::vector<std::int32_t>(static_cast<std::size_t>(t), static_cast<std::int32_t>(n_keys)));
     const Mat<float> out = data.mat(t, kSelected);
     args.out = {reinterpret_cast<std::int32_t*>(out.data), t, kSelected};
     args.rounding = Rounding::kBf16;
     calls.push_back(args);
   }
-  const auto n = static_cast<double>(n_sequences);
+  const double n = static_cast<double>(n_sequences) * static_cast<double>(n_keys);
   bench.report(
       "select",
-      fmt::format("sequences={} T={} keys={} heads=64 K={}", n_sequences, t, kKeys, kSelected),
-      n * kKeys * format.row_bytes(), n * 2.0 * static_cast<double>(t) * kHeads * 128 * kKeys,
+      fmt::format("sequences={} T={} keys={} heads=64 K={}", n_sequences, t, n_keys, kSelected),
+      n * format.row_bytes(), n * 2.0 * static_cast<double>(t) * kHeads * 128,
       [&] { backend.select_all(calls); });
 }
 
@@ -295,8 +296,10 @@ int run(std::string_view only) {
   }
   Bench bench(**backend, devices->front().name);
   const auto select_all = [](Backend& each, Bench& with) {
-    for (const std::int64_t t : {1, 4, 32, 512, 8192}) bench_select(each, with, 1, t);
-    bench_select(each, with, 32, 1);
+    constexpr std::int64_t kMillion = 262'144;  // keys of as many tokens
+    for (const std::int64_t n_keys : {2'048, 32'768}) bench_select(each, with, 1, 1, n_keys);
+    for (const std::int64_t t : {1, 4, 32, 512, 8192}) bench_select(each, with, 1, t, kMillion);
+    bench_select(each, with, 32, 1, kMillion);
   };
   const auto attend_all = [](Backend& each, Bench& with) {
     for (const bool heavy : {false, true}) {
