@@ -216,7 +216,7 @@ void bench_experts(Backend& backend, Bench& bench) {
   }
 }
 
-// One select of t tokens for each of `n_sequences`, which share nothing.
+// One select of t tokens among n_keys for each of `n_sequences`, which share nothing.
 void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t t,
                   std::int64_t n_keys) {
   constexpr int kHeads = 64;

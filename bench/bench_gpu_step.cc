@@ -49,8 +49,7 @@ Result<double> floor_s(std::int64_t context, double bytes_per_s) {
   return plan.contexts.front().decode.seconds();
 }
 
-// Random bits that are rows of a page: codes below the top exponents, and scales of index rows near each other, as
-// those of keys are.
+// Makes random bits the rows of a page: scales of index rows come near each other, as those of keys are.
 void make_rows(const KvSpec& spec, const KvLayout& layout, std::span<std::byte> page) {
   for (const LayerKvLayout& layer : layout.layers) {
     if (layer.index_rows < 0) continue;
@@ -75,17 +74,19 @@ class Sequence {
         pool_(backend, make_kv_layout(model.kv_spec()).page_bytes),
         cache_(backend, model.kv_spec(), pool_, step_rows_, context) {
     std::vector<std::uint64_t> words(std::size_t{4} << 20);
+    // Codes below the top exponents.
     for (std::size_t i = 0; i < words.size(); ++i) {
       words[i] = random_bits(3, i) & 0x7777'7777'7777'7777ULL;
     }
     const auto bytes = std::as_bytes(std::span(words));
-    const KvLayout layout = make_kv_layout(model.kv_spec());
+    const KvSpec spec = model.kv_spec();
+    const KvLayout layout = make_kv_layout(spec);
     std::vector<std::byte> rows(static_cast<std::size_t>(layout.page_bytes));
     cache_.reserve(context);
     for (std::int64_t page = 0; page < cache_.n_pages(); ++page) {
       const std::size_t at = random_bits(4, page) % (bytes.size() - rows.size()) / 64 * 64;
       std::ranges::copy(bytes.subspan(at, rows.size()), rows.begin());
-      make_rows(model.kv_spec(), layout, rows);
+      make_rows(spec, layout, rows);
       cache_.copy_in_pages(page, rows);
     }
   }

@@ -11,11 +11,13 @@
 namespace precis {
 namespace {
 
+constexpr std::int64_t kAllDiffer = 1'000'000;  // kinds of rows, more than there are rows
+
 // Rows of random codes whose groups' scales spread over `n_scales` powers of two; every 97th row's over
 // nine.  Up to four become shifts of the codes.  Rows that are `n_kinds` apart are equal.
 struct Rows {
   Rows(std::int64_t n, const IndexRowFormat& format, int n_scales, std::uint64_t seed,
-       int rows_per_page = 64, std::int64_t n_kinds = 1'000'000)
+       int rows_per_page = 64, std::int64_t n_kinds = kAllDiffer)
       : pool(n, rows_per_page, format) {
     for (std::int64_t row = 0; row < n; ++row) {
       const std::int64_t kind = row % n_kinds;
@@ -42,7 +44,7 @@ struct Shape {
   int key_scales = 1;
   bool is_zero = false;  // all scores
   int rows_per_page = 64;
-  std::int64_t n_kinds = 1'000'000;
+  std::int64_t n_kinds = kAllDiffer;
 };
 
 class SelectOnGpu : public testing::TestWithParam<Rounding> {

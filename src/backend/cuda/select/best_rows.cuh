@@ -265,8 +265,7 @@ __device__ void write_sorted(const BestRows& list, int k, const StepsOfEntries& 
     step_of[i] = steps.of(own[i]);
     place_in[i] = atomicAdd(&histogram[step_of[i]], 1);
   }
-#pragma unroll 1
-  for (int i = n + thread; i < k; i += kThreads) out[i] = -1;
+  write_none<kThreads>(n, k, out);
   __syncthreads();
   // From here on a step's word is the place of its first entry.
   int4& four = reinterpret_cast<int4*>(histogram)[kThreads - 1 - thread];

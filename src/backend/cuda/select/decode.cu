@@ -10,7 +10,6 @@
 #include "backend/cuda/launch.h"
 #include "backend/cuda/select/decode_scores.cuh"
 #include "base/check.h"
-#include "base/integers.h"
 
 namespace precis::cuda {
 namespace decode {
