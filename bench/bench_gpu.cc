@@ -1,7 +1,8 @@
 // bench_gpu: the operations that decide a step at V4-Flash shapes, on the CUDA backend, one JSON object
 // a line.  Data are random and lie on the device; a time is that of one of many calls in a row, so it
-// holds the launches.  An argument (select, attend, linear, experts) measures that alone.  The floor is
-// bytes over the bandwidth that a device copy reaches here.
+// holds the launches.  Weights and rows of context are cold, as in a step: calls take other ones in turn.  An
+// argument (select, attend, linear, experts) measures that alone.  The floor is bytes over the bandwidth that a
+// device copy reaches here.
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -21,6 +22,12 @@
 
 namespace precis::bench {
 namespace {
+
+// Of so many copies in turn none is left in L2, where a call reads and writes n_bytes of its own.
+std::int64_t n_copies_for(std::int64_t n_bytes) {
+  constexpr std::int64_t kColdBytes = 128 << 20;
+  return (kColdBytes + n_bytes - 1) / n_bytes;
+}
 
 // Device memory of one case, filled with random bits.
 class DeviceData {
@@ -156,9 +163,8 @@ void bench_linear(Backend& backend, Bench& bench) {
     for (const std::int64_t t : shape.tokens) {
       DeviceData data(backend);
       const bool is_fp8 = shape.format == WeightFormat::kFp8Block;
-      // Enough weights in turn that none is left in L2.
-      const std::int64_t weight_bytes = shape.n_out * shape.n_in * (is_fp8 ? 1 : 2);
-      const std::int64_t n_weights = std::max<std::int64_t>(2, (96 << 20) / weight_bytes);
+      const std::int64_t n_weights =
+          n_copies_for(shape.n_out * shape.n_in * (is_fp8 ? 1 : 2) + 4 * t * shape.n_out);
       std::vector<LinearTarget> targets;
       for (std::int64_t i = 0; i < n_weights; ++i) {
         targets.push_back(
@@ -216,7 +222,8 @@ void bench_experts(Backend& backend, Bench& bench) {
   }
 }
 
-// One select of t tokens among n_keys for each of `n_sequences`, which share nothing.
+// One select of t tokens among n_keys for each of `n_sequences`, which share nothing.  Queries are warm, as they come
+// from the operation before.
 void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t t,
                   std::int64_t n_keys) {
   constexpr int kHeads = 64;
@@ -230,7 +237,6 @@ void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t 
                              format.scale_bytes());
     args.weights = data.mat(t, kHeads);
     args.weight_scale = 0.011f;
-    args.keys = data.rows(n_keys, 64, format.data_bytes(), format.scale_bytes());
     args.format = format;
     args.n_visible = data.values(
         std::vector<std::int32_t>(static_cast<std::size_t>(t), static_cast<std::int32_t>(n_keys)));
@@ -239,12 +245,21 @@ void bench_select(Backend& backend, Bench& bench, int n_sequences, std::int64_t 
     args.rounding = Rounding::kBf16;
     calls.push_back(args);
   }
+  const std::int64_t n_bytes = n_sequences * n_keys * format.row_bytes();
+  std::vector<std::vector<SelectArgs>> copies(static_cast<std::size_t>(n_copies_for(n_bytes)),
+                                              calls);
+  for (std::vector<SelectArgs>& copy : copies) {
+    for (SelectArgs& args : copy) {
+      args.keys = data.rows(n_keys, 64, format.data_bytes(), format.scale_bytes());
+    }
+  }
   const double n = static_cast<double>(n_sequences) * static_cast<double>(n_keys);
+  std::size_t next = 0;
   bench.report(
       "select",
       fmt::format("sequences={} T={} keys={} heads=64 K={}", n_sequences, t, n_keys, kSelected),
-      n * format.row_bytes(), n * 2.0 * static_cast<double>(t) * kHeads * 128,
-      [&] { backend.select_all(calls); });
+      static_cast<double>(n_bytes), n * 2.0 * static_cast<double>(t) * kHeads * 128,
+      [&] { backend.select_all(copies[next++ % copies.size()]); });
 }
 
 // One attention of t tokens for each of `n_sequences`, which share nothing.
@@ -252,15 +267,23 @@ void bench_attend(Backend& backend, Bench& bench, bool heavy, int n_sequences, s
   constexpr int kHeads = 64;
   const KvRowFormat format{448, 64};
   DeviceData data(backend);
-  const std::int64_t n_rows = heavy ? 8192 : 65'536;
-  std::vector<AttendArgs> calls;
-  for (int i = 0; i < n_sequences; ++i) {
+  const std::int64_t n_pool_rows = heavy ? 8192 : 65'536;
+  const std::int64_t n_read = std::min(heavy ? n_pool_rows : t * 512, n_pool_rows) + 128;
+  const std::int64_t n_vectors = 2 * t * kHeads;  // read and written
+  std::vector<std::vector<AttendArgs>> copies(static_cast<std::size_t>(
+      n_copies_for(n_sequences * (n_read * format.row_bytes() + n_vectors * 512 * 4))));
+  std::vector<RowPool> pools(static_cast<std::size_t>(
+      std::max<std::int64_t>(n_sequences, n_copies_for(n_pool_rows * format.row_bytes()))));
+  for (RowPool& pool : pools) {
+    pool = data.rows(n_pool_rows, 64, format.data_bytes(), format.scale_bytes());
+  }
+  for (std::int64_t i = 0; i < std::ssize(copies) * n_sequences; ++i) {
     AttendArgs args;
     args.q = {data.floats(t * kHeads * 512), t, kHeads, 512};
     args.format = format;
     args.window = {data.rows(128 + t, 128, format.data_bytes(), format.scale_bytes()), 128,
                    1'000'000};
-    args.compressed = data.rows(n_rows, 64, format.data_bytes(), format.scale_bytes());
+    args.compressed = pools[static_cast<std::size_t>(i) % pools.size()];
     if (heavy) {
       args.selection.n_first =
           data.values(std::vector<std::int32_t>(static_cast<std::size_t>(t), 8192));
@@ -268,7 +291,7 @@ void bench_attend(Backend& backend, Bench& bench, bool heavy, int n_sequences, s
     } else {
       std::vector<std::int32_t> listed;
       for (std::int64_t k = 0; k < t * 512; ++k) {
-        listed.push_back(static_cast<std::int32_t>(random_bits(9, k) % n_rows));
+        listed.push_back(static_cast<std::int32_t>(random_bits(9, i * t * 512 + k) % n_pool_rows));
       }
       args.selection.listed = {data.values(listed).data(), t, 512};
     }
@@ -276,15 +299,17 @@ void bench_attend(Backend& backend, Bench& bench, bool heavy, int n_sequences, s
     args.rope.cos_sin = data.mat(t, 64);
     args.out = {data.floats(t * kHeads * 512), t, kHeads, 512};
     args.rounding = Rounding::kBf16;
-    calls.push_back(args);
+    copies[static_cast<std::size_t>(i / n_sequences)].push_back(args);
   }
   const auto n = static_cast<double>(n_sequences) * static_cast<double>(t);
   const double visible = heavy ? 8320 : 640;
   const double distinct = heavy ? 8320.0 * n_sequences : 640 * n;
+  std::size_t next = 0;
   bench.report(heavy ? "attend_hca" : "attend_csa",
                fmt::format("sequences={} T={} rows={} heads=64", n_sequences, t, visible),
                distinct * format.row_bytes() + 8.0 * n * kHeads * 512,
-               4.0 * n * kHeads * 512 * visible, [&] { backend.attend_all(calls); });
+               4.0 * n * kHeads * 512 * visible,
+               [&] { backend.attend_all(copies[next++ % copies.size()]); });
 }
 
 int run(std::string_view only) {
