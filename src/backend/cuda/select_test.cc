@@ -45,6 +45,7 @@ struct Shape {
   bool is_zero = false;  // all scores
   int rows_per_page = 64;
   std::int64_t n_kinds = kAllDiffer;
+  float greatest_weight = 1;
 };
 
 class SelectOnGpu : public testing::TestWithParam<Rounding> {
@@ -56,11 +57,11 @@ class SelectOnGpu : public testing::TestWithParam<Rounding> {
 
   void compare(const Shape& shape) {
     const auto& [n_heads, width, k, n_tokens, n_keys, query_scales, key_scales, is_zero,
-                 rows_per_page, n_kinds] = shape;
+                 rows_per_page, n_kinds, greatest_weight] = shape;
     const IndexRowFormat format{width};
     const Rows keys(n_keys, format, key_scales, 1, rows_per_page, n_kinds);
     const Rows queries(n_tokens * n_heads, format, query_scales, 2);
-    std::vector<float> weights = uniform(n_tokens * n_heads, 3, -0.5f, 1);
+    std::vector<float> weights = uniform(n_tokens * n_heads, 3, -0.5f, greatest_weight);
     if (is_zero) weights.assign(weights.size(), 0.0f);
     std::vector<std::int32_t> n_visible;
     for (std::int64_t t = 0; t < n_tokens; ++t) {
@@ -139,6 +140,17 @@ TEST_P(SelectOnGpu, EverySizeOfPageGivesTheSameRows) {
 TEST_P(SelectOnGpu, ShortContextsGiveAllTheirRows) {
   for (const std::int64_t n_keys : {1, 31, 32, 33, 511, 512, 513, 4'225}) {
     compare({64, 128, 512, 1, n_keys, 1, 1});
+  }
+}
+
+// The K-th is below 0, or near it: the bound of one token counts positive scores alone.
+TEST_P(SelectOnGpu, NegativeScoresAreSelectedToo) {
+  for (const float greatest_weight : {-0.1f, 0.2f, 0.5f}) {
+    for (const std::int64_t n_keys : {600, 2'048, 9'001, 70'003}) {
+      Shape shape{64, 128, 512, 1, n_keys, 1, 1};
+      shape.greatest_weight = greatest_weight;
+      compare(shape);
+    }
   }
 }
 

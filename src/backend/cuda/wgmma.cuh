@@ -126,10 +126,13 @@ __device__ inline void copy_box(void* shared, const void* map, int column, int r
 // ---- Copies of 16 bytes by each thread, for rows that are too short for the TMA unit: it takes some 25 ns
 // for a copy of any length.
 
-__device__ inline void copy_async(void* shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared_address(shared)),
+__device__ inline void copy_async(std::uint32_t shared_address, const void* global) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared_address),
                "l"(global)
                : "memory");
+}
+__device__ inline void copy_async(void* shared, const void* global) {
+  copy_async(shared_address(shared), global);
 }
 /// The barrier's phase also waits for this thread's copies so far.  It counts them beside its arrivals:
 /// one of those has to be outstanding still.

@@ -245,23 +245,20 @@ __device__ void write_best(const BestRows& list, int k, int* histogram, std::int
   write_none<kThreads>(n, k, out);
 }
 
-/// Writes the k best of a list of at most kMost · kThreads entries in one pass: they are dealt to steps,
+/// Writes the k best of n entries, of which each thread has every kThreads-th, in one pass: they are dealt to steps,
 /// `steps.of(entry)`, which follow the order of entries and whose places follow from the counts, and find their own
-/// among those of their step.  `histogram` [kSteps] is zero, `sorted` has room for the list.  By the whole block, after
-/// a barrier.
+/// among those of their step.  `histogram` [kSteps] is zero, `sorted` has room for all and three more.  By the whole
+/// block.
 template <int kThreads, int kMost, typename StepsOfEntries>
-__device__ void write_sorted(const BestRows& list, int k, const StepsOfEntries& steps,
+__device__ void write_sorted(const Entry (&own)[kMost], int n, int k, const StepsOfEntries& steps,
                              int* histogram, Entry* sorted, std::int32_t* out) {
   static_assert(kSteps == 4 * kThreads);
   const auto thread = static_cast<int>(threadIdx.x);
-  const int n = *list.count;
-  Entry own[kMost];
   int step_of[kMost];
   int place_in[kMost];
 #pragma unroll
   for (int i = 0; i < kMost; ++i) {
     if (i * kThreads + thread >= n) continue;
-    own[i] = list.entries[i * kThreads + thread];
     step_of[i] = steps.of(own[i]);
     place_in[i] = atomicAdd(&histogram[step_of[i]], 1);
   }
@@ -286,8 +283,12 @@ __device__ void write_sorted(const BestRows& list, int k, const StepsOfEntries& 
     if (begin >= k) continue;
     const int end = step_of[i] > 0 ? histogram[step_of[i] - 1] : n;
     int at = begin;
+    // Four loads at a time, of which those beyond the end do not count.
 #pragma unroll 1
-    for (int other = begin; other < end; ++other) at += sorted[other] > own[i] ? 1 : 0;
+    for (int other = begin; other < end; other += 4) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) at += other + j < end && sorted[other + j] > own[i] ? 1 : 0;
+    }
     if (at < k) out[at] = row_of(own[i]);
   }
 }

@@ -39,7 +39,8 @@ struct alignas(8) Candidate {
 
 struct SharedMemory {
   Queries queries;
-  alignas(16) TileBytes stages[kWarps][kStages];
+  alignas(16) TileRing::Stages stages[kWarps];
+  TileRing::Places tile_places[kWarps];
   float scores[kWarps][kLookKeys];  // of the tiles since the last look
   union {
     Candidate segments[kWarps][kSegment];
@@ -51,9 +52,7 @@ struct SharedMemory {
   BiasedTables tables[4];
   Entry threshold;
   int count;
-  int n_kept;
-  int has_place;
-  int place;               // of what is handed over
+  int place;               // of the list in what is handed over
   std::uint32_t greatest;  // ordered score of it
 };
 
@@ -108,25 +107,26 @@ __device__ float floor_of(Entry least) {
 // Scores the warp's n candidates and calls take(i, entry), by every lane: `entry` is 0 or that of candidate i.
 template <typename Take>
 __device__ void score_candidates(const SelectCall& c, const Queries& queries,
-                                 const Candidate* candidates, int n, const Bound& bound,
-                                 const Take& take) {
+                                 const Candidate* candidates, int n, HeadParts& parts,
+                                 const Bound& bound, const Take& take) {
   const auto lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int first = 0; first < n; first += kProductKeys) {
-    const int given = first + lane / kGroups;
-    const Candidate candidate = given < n ? candidates[given] : Candidate{0, -1};
+    // Four lanes fetch a row, one gets its score.
+    const int fetched = first + lane / kGroups;
+    const int own = first + lane;
+    const Candidate candidate = fetched < n ? candidates[fetched] : Candidate{0, -1};
     // What the scan could not score.
-    const bool is_odd = candidate.score == INFINITY;
-    const float sum = __any_sync(0xffffffff, is_odd) == 0
-                          ? score_shifted_rows(c, queries, candidate.row)
-                          : score_rows(c, queries, candidate.row);
+    const float sum = __any_sync(0xffffffff, candidate.score == INFINITY) == 0
+                          ? score_shifted_rows(c, queries, candidate.row, parts)
+                          : score_rows(c, queries, candidate.row, parts);
     Entry entry = 0;
-    if (lane % kGroups == 0 && given < n) {
+    if (lane < kProductKeys && own < n) {
       const float score = round_as(sum, c.rounding);
-      entry = make_entry(score, candidate.row);
+      entry = make_entry(score, candidates[own].row);
       // Nor did it count that.
-      if (is_odd && score > 0) bound.count(score);
+      if (candidates[own].score == INFINITY && score > 0) bound.count(score);
     }
-    take(given, entry);
+    take(own, entry);
   }
 }
 
@@ -175,29 +175,28 @@ struct Found {
   }
 };
 
-// The steps of the end, from a bound on.  Many scores are equal when they are rounded, so where there are fewer of
-// them than steps, a score's rows are divided too.
+// The steps of the end.  Many scores are equal when they are rounded, so where there are fewer of them than steps, a
+// score's rows are divided too.
 struct FinalSteps {
-  Entry low;
-  int shift;  // of a score's step
-  int row_bits = 0;
-  int row_shift = 31;
+  std::uint32_t low;  // ordered score
+  int shift;          // of a score's step
+  int row_bits;
+  int row_shift;
 
-  // `greatest` is the ordered score of the first of all.
-  __device__ FinalSteps(Entry least, std::uint32_t greatest, Rounding rounding, std::int32_t n_rows)
+  // From `least` on, to the first of all.
+  __device__ FinalSteps(std::uint32_t least, std::uint32_t greatest, Rounding rounding,
+                        std::int32_t n_rows)
       : low(least) {
     const int n_zeros = rounding == Rounding::kBf16 ? 16 : 0;
-    const int width =
-        32 - __clz(static_cast<int>(greatest - static_cast<std::uint32_t>(least >> 32)));
-    const int score_bits = max(width - n_zeros, 0);
-    shift = 32 + n_zeros + max(score_bits - kStepBits, 0);
+    const int score_bits = max(32 - __clz(static_cast<int>(greatest - low)) - n_zeros, 0);
+    shift = n_zeros + max(score_bits - kStepBits, 0);
     row_bits = max(kStepBits - score_bits, 0);
     row_shift = max(32 - __clz(n_rows) - row_bits, 0);
   }
-  __device__ explicit FinalSteps(const Steps& steps) : low(steps.low), shift(steps.shift) {}
   __device__ int of(Entry entry) const {
-    if (entry < low) return 0;
-    const Entry step = (entry - low) >> shift;
+    const auto score = static_cast<std::uint32_t>(entry >> 32);
+    if (score < low) return 0;
+    const std::uint32_t step = (score - low) >> shift;
     if (step >= (kSteps >> row_bits) - 1) return kSteps - 1;
     return ((static_cast<int>(step) + 1) << row_bits) - (row_of(entry) >> row_shift);
   }
@@ -206,15 +205,13 @@ struct FinalSteps {
 // A warp's scan.
 struct Scan {
   TileRing ring;
-  std::int32_t stride;
-  std::int32_t n_rows;
-  std::int32_t own_row;  // of the lane in the next tile
-  bool is_plain;         // of the queries
-  bool may_count_few;    // so many tiles come before the first look that some of them make a bound
+  bool is_plain;       // of the queries
+  bool may_count_few;  // so many tiles come before the first look that some of them make a bound
 
-  // Writes scores, or what is above them, of the keys of n_rounds tiles.
-  __device__ void run(const SharedMemory& shared, int n_rounds, const Bound& bound, float* scores) {
-    const std::uint32_t lane = threadIdx.x % kWarp;
+  // Writes scores, or what is above them, of the keys of n_rounds tiles, from row `first` on.
+  __device__ void run(const SharedMemory& shared, std::int32_t first, int n_rounds,
+                      const Bound& bound, float* scores) {
+    const std::uint32_t lane = ring.lane();
     const std::uint64_t b = describe(shared.queries.bytes);
     const std::uint64_t bias = describe(shared.queries.bias_bytes);
     constexpr std::uint32_t kBiasWord = kByteBias * 0x01010101u;
@@ -226,7 +223,10 @@ struct Scan {
     }
     float margin = 0;
 #pragma unroll
-    for (const float of_heads : shared.queries.margins) margin += of_heads;
+    for (int i = 0; i < kWarps; i += 4) {
+      const float* four = shared.queries.margins + i;
+      margin += four[0] + four[1] + (four[2] + four[3]);
+    }
     const float margin_twice = 2 * margin;
     const float start = lane % kGroups == 0 ? margin : 0.0f;
     // Tiles whose best is counted, less one.
@@ -234,14 +234,15 @@ struct Scan {
     asm("" : "+r"(count_mask));  // not worked out anew for each tile
     const float least_counted = bound.least_counted();
     scores += TileScales::key(lane);
+    std::int32_t own_row = first + TileScales::key(lane);
 
     float best = 0;  // of the lane in the tiles that are not counted yet
 #pragma unroll 1
     for (int round = 0; round < n_rounds; ++round) {
       // A warp without a tile in the last round computes with what is there, and nobody sees a row of it.
-      const std::byte* tile = ring.take();
+      const std::uint32_t tile = ring.take();
       ring.fetch_next();
-      const TileScales scales(tile);
+      const TileScales scales(tile, lane);
       float sums[kGroups] = {start, start, start, start};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -249,7 +250,7 @@ struct Scan {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           const int j = 2 * half + r;
-          const auto codes = *reinterpret_cast<const uint4*>(tile + 16 * (j * kWarp + lane));
+          const uint4 codes = load_shared(tile + 16 * kWarp * j);
           const auto table = *reinterpret_cast<const uint4*>(
               reinterpret_cast<const std::byte*>(shared.tables) + scales.table_place(j));
           const std::uint32_t packed[kSteps8] = {codes.x, codes.y, codes.z, codes.w};
@@ -286,9 +287,10 @@ struct Scan {
       const bool is_bounded = scales.is_plain && is_plain;
       const float bounded = add_lanes(sums) * factor;
       const float score = is_bounded ? bounded : INFINITY;
-      const float counted = is_bounded && own_row < n_rows ? score - margin_twice * factor : 0.0f;
+      const float counted =
+          is_bounded && own_row < ring.n_rows() ? score - margin_twice * factor : 0.0f;
       scores[round * kTileKeys] = score;
-      own_row += stride;
+      own_row += ring.stride();
       best = fmaxf(best, counted);
       if ((round & count_mask) != count_mask) continue;
       count_best(best, least_counted, count_mask == 0, bound);
@@ -298,10 +300,10 @@ struct Scan {
 
  private:
   // Of the warp, or of each half of its tile, if it is worth it; starts anew.
-  __device__ static void count_best(float& best, float least_counted, bool has_halves,
-                                    const Bound& bound) {
+  __device__ void count_best(float& best, float least_counted, bool has_halves,
+                             const Bound& bound) const {
     if (__any_sync(0xffffffff, best >= least_counted) != 0) {
-      const std::uint32_t lane = threadIdx.x % kWarp;
+      const std::uint32_t lane = ring.lane();
       const bool is_upper = TileScales::key(lane) >= kHalfKeys;
       const int own = __float_as_int(best);
       const int lower = __reduce_max_sync(0xffffffff, has_halves && is_upper ? 0 : own);
@@ -363,32 +365,49 @@ __device__ void write_found(const SelectCall& c, SharedMemory& shared, const Bes
                             const Bound& bound, const Found& found, int n_found,
                             std::int32_t n_rows) {
   const auto k = static_cast<int>(c.out.cols);
-  if (threadIdx.x == 0) list.start();
-  __syncthreads();
-  const Entry least = bound.least();
-  for (int begin = 0; begin < n_found; begin += 2 * kThreads) {
-    Entry pair[2];
+  const auto thread = static_cast<int>(threadIdx.x);
+  const auto found_at = [&](int e) { return e < n_found ? __ldcg(&found.entries[e]) : 0; };
+  Entry least = bound.least();
+  constexpr int kOwn = kMostSorted / kThreads;
+  Entry own[kOwn];
+  int n = n_found;
+  if (n <= kMostSorted && least != 0) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int e = begin + i * kThreads + static_cast<int>(threadIdx.x);
-      pair[i] = e < n_found ? __ldcg(&found.entries[e]) : 0;
-    }
-    const Entry least_added = max(least, *list.threshold + 1);
-#pragma unroll
-    for (const Entry entry : pair) add_to_list(list, entry, least_added);
-    const std::uint32_t greatest =
-        __reduce_max_sync(0xffffffff, static_cast<std::uint32_t>(max(pair[0], pair[1]) >> 32));
-    if (threadIdx.x % kWarp == 0) atomicMax(&shared.greatest, greatest);
+    for (int i = 0; i < kOwn; ++i) own[i] = found_at(i * kThreads + thread);
+  } else {
+    if (thread == 0) list.start();
     __syncthreads();
-    tighten<kThreads>(list, k, kMostSorted, shared.histogram);
+    for (int begin = 0; begin < n_found; begin += 2 * kThreads) {
+      const Entry pair[2] = {found_at(begin + thread), found_at(begin + kThreads + thread)};
+      const Entry least_added = max(least, *list.threshold + 1);
+      for (const Entry entry : pair) add_to_list(list, entry, least_added);
+      __syncthreads();
+      tighten<kThreads>(list, k, kMostSorted, shared.histogram);
+    }
+    // Without a bound, the scores of all are too far apart for so many steps.
+    if (least == 0) {
+      tighten<kThreads>(list, k, k + k / 8, shared.histogram);
+      if (*list.count > 0) least = fit_steps<kThreads>(list).low;
+    }
+    n = *list.count;
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const int e = i * kThreads + thread;
+      own[i] = e < n ? list.entries[e] : 0;
+    }
   }
+  Entry greatest = 0;
+#pragma unroll
+  for (const Entry entry : own) greatest = max(greatest, entry);
+  const std::uint32_t of_warp =
+      __reduce_max_sync(0xffffffff, static_cast<std::uint32_t>(greatest >> 32));
+  if (thread % kWarp == 0) atomicMax(&shared.greatest, of_warp);
   bound.clear();
-  if (threadIdx.x == 0) *found.counter = 0;
-  const FinalSteps steps = least != 0 || *list.count == 0
-                               ? FinalSteps(least, shared.greatest, c.rounding, n_rows)
-                               : FinalSteps(fit_steps<kThreads>(list));
-  write_sorted<kThreads, kMostSorted / kThreads>(list, k, steps, shared.places, shared.sorted,
-                                                 c.out.data);
+  if (thread == 0) *found.counter = 0;
+  __syncthreads();
+  const FinalSteps steps(static_cast<std::uint32_t>(least >> 32), shared.greatest, c.rounding,
+                         n_rows);
+  write_sorted<kThreads>(own, n, k, steps, shared.places, shared.sorted, c.out.data);
 }
 
 template <int kCalls>
@@ -405,9 +424,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const BestRows list{shared.entries, &shared.count, &shared.threshold};
   if (threadIdx.x == 0) {
     list.start();
-    shared.n_kept = 0;
-    shared.has_place = 0;
     shared.greatest = 0;
+    shared.queries.magnitude = 0;
   }
   if (threadIdx.x < 4) shared.tables[threadIdx.x].fill(static_cast<int>(threadIdx.x));
   static_assert(kSteps == 4 * kThreads);
@@ -418,11 +436,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   // Blocks take neighbouring tiles, so their last rounds are equal too.
   std::int32_t first = (warp * n_blocks + block) * kTileKeys;
   const std::int32_t stride = kWarps * n_blocks * kTileKeys;
-  Scan scan{TileRing(c.keys, shared.stages[warp], first, stride, n_rows), stride, n_rows,
-            first + TileScales::key(static_cast<std::uint32_t>(lane))};
+  Scan scan{TileRing(c.keys, shared.stages[warp], shared.tile_places[warp], first, stride, n_rows)};
   begin_kernel();
   query_part.load(c);
   scan.ring.start();
+  __syncthreads();  // after the zeros above
 
   const int n_tiles = (n_rows + kTileKeys - 1) / kTileKeys;
   const int n_rounds = (n_tiles - block + n_blocks * kWarps - 1) / (n_blocks * kWarps);
@@ -442,7 +460,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   bool is_listed = false;
   for (int round = 0;;) {
     const int n_now = min(kRoundsToLook, n_rounds - round);
-    scan.run(shared, n_now, bound, shared.scores[warp]);
+    scan.run(shared, first, n_now, bound, shared.scores[warp]);
     round += kRoundsToLook;
     const bool is_end = round >= n_rounds;
     // Raised after 1, 2, 4 … looks: it doubles what it is found among.
@@ -450,46 +468,41 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (is_end || (look & (look - 1)) == 0) raise();
     candidates.add(shared.scores[warp], n_now, first, stride, n_rows, least_score);
     first += kRoundsToLook * stride;
-    if (!is_end) {
+    // All that there is at the end, and few enough, goes to all blocks' entries at once.  Otherwise the list takes it.
+    bool is_handed_over = false;
+    if (is_end) {
+      is_handed_over = !is_listed && __syncthreads_or(candidates.n > most / kWarps) == 0;
+    } else {
       if (__syncthreads_or(candidates.n > kSegment - kLookKeys) == 0) continue;
       raise();
     }
-    // The list takes them; or they are all that there is at the end, and few enough.
-    int own_place = 0;
-    if (is_end) {
-      if (lane == 0) own_place = atomicAdd(&shared.n_kept, candidates.n);
-      own_place = __shfl_sync(0xffffffff, own_place, 0);
-      __syncthreads();
-    }
-    is_listed = is_listed || !is_end || shared.n_kept > most;
-    // So that nobody waits for their places, a warp that has nothing to score asks for them.
-    if (!is_listed && candidates.n == 0 && lane == 0 && atomicExch(&shared.has_place, 1) == 0) {
-      shared.place = found.reserve(shared.n_kept);
-    }
-    score_candidates(c, shared.queries, candidates.all, candidates.n, bound,
+    int place = 0;  // asked for by one lane, and known to all when it is used
+    if (is_handed_over && candidates.n > 0 && lane == 0) place = found.reserve(candidates.n);
+    auto& parts = reinterpret_cast<HeadParts&>(shared.stages[warp][scan.ring.spent_stage()]);
+    score_candidates(c, shared.queries, candidates.all, candidates.n, parts, bound,
                      [&](int i, Entry entry) {
-                       if (is_listed) {
+                       if (is_handed_over) {
+                         place = __shfl_sync(0xffffffff, place, 0);
+                         if (entry != 0) found.entries[place + i] = entry;
+                       } else {
                          add_to_list(list, entry, max(bound.least(), *list.threshold + 1));
-                       } else if (entry != 0) {
-                         list.entries[own_place + i] = entry;
                        }
                      });
+    if (is_handed_over) break;
+    is_listed = true;
     candidates.n = 0;
-    if (is_listed) {
-      __syncthreads();
-      tighten<kThreads>(list, k, is_end ? most : kListLimit, shared.histogram);
-      if (*list.threshold != 0) least_score = fmaxf(least_score, floor_of(*list.threshold));
-    }
+    __syncthreads();
+    tighten<kThreads>(list, k, is_end ? most : kListLimit, shared.histogram);
+    if (*list.threshold != 0) least_score = fmaxf(least_score, floor_of(*list.threshold));
     if (is_end) break;
   }
-  __syncthreads();
-  if (threadIdx.x == 0 && shared.has_place == 0) {
-    shared.place = found.reserve(is_listed ? *list.count : shared.n_kept);
-  }
-  __syncthreads();
-  const int n_handed = is_listed ? *list.count : shared.n_kept;
-  for (int e = static_cast<int>(threadIdx.x); e < n_handed; e += kThreads) {
-    found.entries[shared.place + e] = list.entries[e];
+  if (is_listed) {
+    const int n_listed = *list.count;
+    if (threadIdx.x == 0) shared.place = found.reserve(n_listed);
+    __syncthreads();
+    for (int e = static_cast<int>(threadIdx.x); e < n_listed; e += kThreads) {
+      found.entries[shared.place + e] = list.entries[e];
+    }
   }
   const int n_found = found.finish(n_blocks);
   if (n_found >= 0) write_found(c, shared, list, bound, found, n_found, n_rows);

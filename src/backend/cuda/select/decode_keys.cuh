@@ -15,92 +15,130 @@ inline constexpr std::uint32_t kMaxShift = 2;
 // A tile in shared memory: codes, then scales.
 using TileBytes = std::byte[kTileBytes];
 
-// A warp's tiles: rows of one page each, every stride-th of the token's.  Each lane knows where one of the next
-// 32 lies.
+// Sixteen bytes of a tile.
+__device__ inline uint4 load_shared(std::uint32_t address) {
+  uint4 words;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "r"(address)
+               : "memory");
+  return words;
+}
+
+// Where a tile lies in its page.
+struct alignas(16) TilePlace {
+  const std::byte* codes;  // none if there is no such tile
+  const std::byte* scales;
+};
+
+// A warp's tiles: rows of one page each, every stride-th of the token's.
 class TileRing {
  public:
+  using Stages = TileBytes[kStages];
+  using Places = TilePlace[kWarp];  // of the next tiles
+
   // Asks for the pages of the first tiles.
-  __device__ TileRing(const Rows& keys, TileBytes* stages, std::int32_t first, std::int32_t stride,
-                      std::int32_t n_rows)
-      : pages_(keys.pages),
-        per_page_(static_cast<std::uint32_t>(keys.rows_per_page)),
-        stages_(stages),
+  __device__ TileRing(const Rows& keys, Stages& stages, Places& places, std::int32_t first,
+                      std::int32_t stride, std::int32_t n_rows)
+      : lane_(kept(threadIdx.x % kWarp)),
+        own_bytes_(kept(shared_address(stages[0] + 16 * lane_))),
+        places_(places),
+        keys_(keys),
+        first_(first),
         stride_(stride),
-        n_rows_(n_rows),
-        row_(first + static_cast<std::int32_t>(threadIdx.x % kWarp) * stride) {
-    locate();
+        n_rows_(n_rows) {
+    locate(0);
   }
   // Fetches the first tiles; the whole warp, as all that follow.
   __device__ void start() {
 #pragma unroll 1
-    for (std::uint32_t s = 0; s < kStages - 1; ++s) fetch(s, s);
+    for (std::uint32_t s = 0; s < kStages - 1; ++s) fetch(s);
   }
-  // Waits for the oldest tile.
-  __device__ const std::byte* take() const {
+  // Waits for the oldest tile: the shared address of the lane's first 16 bytes of it.
+  __device__ std::uint32_t take() const {
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
     __syncwarp();
-    return stages_[taken_ % kStages];
+    return own_bytes(taken_);
   }
   // After take: fetches another in place of the tile taken before.
   __device__ void fetch_next() {
     const std::uint32_t next = taken_ + kStages - 1;
-    if (next % kWarp == 0) {
-      row_ += static_cast<std::int32_t>(kWarp) * stride_;
-      locate();
-    }
-    fetch(next % kWarp, next % kStages);
+    if (next % kWarp == 0) locate(next);
+    fetch(next);
     ++taken_;
+  }
+  __device__ std::uint32_t lane() const {
+    return lane_;
+  }
+  __device__ std::int32_t stride() const {
+    return stride_;
+  }
+  __device__ std::int32_t n_rows() const {
+    return n_rows_;
+  }
+  // The room of the tile taken last, which nothing is written to before the next is taken.
+  __device__ std::uint32_t spent_stage() const {
+    return (taken_ - 1) % kStages;
   }
 
  private:
-  __device__ void locate() {
-    const std::uint32_t page = static_cast<std::uint32_t>(row_) / per_page_;
-    const std::uint32_t in_page = static_cast<std::uint32_t>(row_) - page * per_page_;
-    codes_ = row_ < n_rows_ ? pages_[page] : nullptr;
-    if (codes_ != nullptr) codes_ += in_page * kRowBytes;
-    to_scales_ = (per_page_ - in_page) * kRowBytes + in_page * kGroups;
+  // A shuffle hides what the compiler would work out anew for each tile.
+  __device__ static std::uint32_t kept(std::uint32_t value) {
+    return __shfl_sync(0xffffffff, value, static_cast<int>(threadIdx.x % kWarp));
   }
-  // Copies the tile that `lane` knows, if there is one.
-  __device__ void fetch(std::uint32_t lane_of_tile, std::uint32_t stage) const {
-    const auto codes = reinterpret_cast<const std::byte*>(
-        __shfl_sync(0xffffffff, reinterpret_cast<unsigned long long>(codes_), lane_of_tile));
-    const std::uint32_t to_scales = __shfl_sync(0xffffffff, to_scales_, lane_of_tile);
-    if (codes != nullptr) {
-      const std::byte* scales = codes + to_scales;
-      const std::uint32_t lane = threadIdx.x % kWarp;
-      std::byte* tile = stages_[stage];
-      if (reinterpret_cast<std::uintptr_t>(codes) % 16 == 0) {
+  __device__ std::uint32_t own_bytes(std::uint32_t tile) const {
+    return own_bytes_ + tile % kStages * kTileBytes;
+  }
+  // Finds the tiles from `next` on.
+  __device__ void locate(std::uint32_t next) {
+    const auto per_page = static_cast<std::uint32_t>(keys_.rows_per_page);
+    const auto row = first_ + static_cast<std::int32_t>(next + lane_) * stride_;
+    const std::uint32_t page = static_cast<std::uint32_t>(row) / per_page;
+    const std::uint32_t in_page = static_cast<std::uint32_t>(row) - page * per_page;
+    const std::byte* start = row < n_rows_ ? keys_.pages[page] : nullptr;
+    const TilePlace place = {start + in_page * kRowBytes,
+                             start + (per_page * kRowBytes + in_page * kGroups)};
+    __syncwarp();
+    places_[lane_] = place;
+    is_aligned_ = __ballot_sync(
+        0xffffffff, start != nullptr && reinterpret_cast<std::uintptr_t>(start) % 16 == 0);
+    is_there_ = __ballot_sync(0xffffffff, start != nullptr);
+    __syncwarp();
+  }
+  // Copies a tile, if there is one.
+  __device__ void fetch(std::uint32_t next) const {
+    const TilePlace& place = places_[next % kWarp];
+    const std::uint32_t own = own_bytes(next);
+    if ((is_aligned_ >> next % kWarp & 1) != 0) {
+      const std::byte* codes = place.codes + 16 * lane_;
 #pragma unroll
-        for (int at = 0; at < kCodeBytes; at += 16 * kWarp) {
-          copy_async(tile + (at + 16 * lane), codes + (at + 16 * lane));
-        }
-        if (lane < kTileKeys * kGroups / 16) {
-          copy_async(tile + kCodeBytes + 16 * lane, scales + 16 * lane);
-        }
-      } else {
-        copy_words(tile, codes, kCodeBytes / 4);
-        copy_words(tile + kCodeBytes, scales, kTileKeys * kGroups / 4);
+      for (int at = 0; at < kCodeBytes; at += 16 * kWarp) copy_async(own + at, codes + at);
+      if (lane_ < kTileKeys * kGroups / 16) {
+        copy_async(own + kCodeBytes, place.scales + 16 * lane_);
       }
+    } else if ((is_there_ >> next % kWarp & 1) != 0) {
+      copy_words(own - 16 * lane_, place.codes, kCodeBytes / 4);
+      copy_words(own - 16 * lane_ + kCodeBytes, place.scales, kTileKeys * kGroups / 4);
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
   }
-  __device__ static void copy_words(std::byte* to, const std::byte* from, std::uint32_t n) {
+  __device__ void copy_words(std::uint32_t to, const std::byte* from, std::uint32_t n) const {
 #pragma unroll 1
-    for (std::uint32_t at = threadIdx.x % kWarp; at < n; at += kWarp) {
-      asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to + 4 * at)),
-                   "l"(from + 4 * at)
+    for (std::uint32_t at = lane_; at < n; at += kWarp) {
+      asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to + 4 * at), "l"(from + 4 * at)
                    : "memory");
     }
   }
 
-  std::byte* const* pages_;
-  std::uint32_t per_page_;
-  TileBytes* stages_;
+  std::uint32_t lane_;
+  std::uint32_t own_bytes_;  // of the first stage
+  TilePlace* places_;
+  const Rows& keys_;
+  std::int32_t first_;
   std::int32_t stride_;
   std::int32_t n_rows_;
-  std::int32_t row_;  // first of the tile that the lane knows
-  const std::byte* codes_ = nullptr;
-  std::uint32_t to_scales_ = 0;
+  unsigned is_aligned_ = 0;  // of the tiles whose places are known, a bit each
+  unsigned is_there_ = 0;
   std::uint32_t taken_ = 0;
 };
 
@@ -144,9 +182,14 @@ struct TileScales {
   __device__ static int key(std::uint32_t lane) {
     return static_cast<int>(lane / kGroups + lane % kGroups * (kWarp / kGroups));
   }
-  __device__ explicit TileScales(const std::byte* tile) {
-    const std::uint32_t lane = threadIdx.x % kWarp;
-    const std::uint32_t own = reinterpret_cast<const std::uint32_t*>(tile + kCodeBytes)[key(lane)];
+  // From the lane's first bytes of a tile.
+  __device__ TileScales(std::uint32_t own_bytes, std::uint32_t lane) : lane_(lane) {
+    std::uint32_t own;
+    asm volatile(
+        "ld.shared.u32 %0, [%1];"
+        : "=r"(own)
+        : "r"(own_bytes + kCodeBytes + 4 * static_cast<std::uint32_t>(key(lane)) - 16 * lane)
+        : "memory");
     const std::uint32_t pair = __vmaxu2(own & 0x00ff00ff, own >> 8 & 0x00ff00ff);
     greatest = max(pair & 0xffff, pair >> 16);
     // How far each is above `greatest` − kMaxShift: not more than that, unless it is below, which shows in the upper
@@ -158,13 +201,13 @@ struct TileScales {
   }
   // Where among the tables that of the lane's group of key lane / 4 + 8·j is, in bytes.
   __device__ std::uint32_t table_place(int j) const {
-    const std::uint32_t lane = threadIdx.x % kWarp;
     const std::uint32_t places =
-        __shfl_sync(0xffffffff, places_, static_cast<int>(lane / kGroups * kGroups) + j);
-    return __byte_perm(places, 0, 0x4440 | lane % kGroups);
+        __shfl_sync(0xffffffff, places_, static_cast<int>(lane_ / kGroups * kGroups) + j);
+    return __byte_perm(places, 0, 0x4440 | lane_ % kGroups);
   }
 
  private:
+  std::uint32_t lane_;
   std::uint32_t places_;  // of all groups of the own key
 };
 

@@ -43,36 +43,41 @@ struct PackedRow {
   }
 };
 
-// The chain over all heads, of which a lane has eight of two rows: lanes 4·i … 4·i + 3 get row i's.
-__device__ inline float add_heads(const float (&weights)[kOwnHeads],
-                                  const float (&parts)[kOwnHeads][2]) {
+// Where the parts of a warp's rows meet: [kProductKeys][kHeads], with four words more to a row for the banks.
+using HeadParts = float[kProductKeys][kHeads + 4];
+
+// The chain over all heads, of which a lane has eight of two rows: lane i < 8 gets row i's.
+__device__ inline float add_heads(const float* weights, const float (&parts)[2][kOwnHeads],
+                                  HeadParts& all) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  float sums[2] = {};
-  // A lane's own result is of use when all before it have had their turn.
-#pragma unroll 1
-  for (int turn = 0; turn < kHeads / kOwnHeads; ++turn) {
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const float before = __shfl_up_sync(0xffffffff, sums[j], kGroups);
-      sums[j] = lane < kGroups ? 0 : before;
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnHeads; ++i) {
-#pragma unroll
-      for (int j = 0; j < 2; ++j) sums[j] = fmaf(weights[i], parts[i][j], sums[j]);
-    }
+  for (int j = 0; j < 2; ++j) {
+    auto* own =
+        reinterpret_cast<float4*>(&all[2 * (lane % kGroups) + j][kOwnHeads * (lane / kGroups)]);
+    own[0] = {parts[j][0], parts[j][1], parts[j][2], parts[j][3]};
+    own[1] = {parts[j][4], parts[j][5], parts[j][6], parts[j][7]};
   }
-  // Lane 28 + q has rows 2·q and 2·q + 1.
-  const int from = kWarp - kGroups + lane / kGroups / 2;
-  const float even = __shfl_sync(0xffffffff, sums[0], from);
-  const float odd = __shfl_sync(0xffffffff, sums[1], from);
-  return lane / kGroups % 2 == 0 ? even : odd;
+  __syncwarp();
+  const auto* own = reinterpret_cast<const float4*>(all[lane % kProductKeys]);
+  float sum = 0;
+#pragma unroll 4
+  for (int i = 0; i < kHeads / 4; ++i) {
+    const float4 part = own[i];
+    const float4 weight = reinterpret_cast<const float4*>(weights)[i];
+    sum = fmaf(weight.x, part.x, sum);
+    sum = fmaf(weight.y, part.y, sum);
+    sum = fmaf(weight.z, part.z, sum);
+    sum = fmaf(weight.w, part.w, sum);
+  }
+  __syncwarp();
+  return sum;
 }
 
-// Scores of up to eight rows, bit for bit: lanes 4·i … 4·i + 3 give row i, or −1, and get its score.  The scales of the
-// queries and of all these rows are shifts: why the chain keeps its bits is in docs/kernels/cuda_select.md.
+// Scores of up to eight rows, bit for bit: lanes 4·i … 4·i + 3 give row i, or −1, and lane i gets its score.  The
+// scales of the queries and of all these rows are shifts: why the chain keeps its bits is in
+// docs/kernels/cuda_select.md.
 __device__ inline float score_shifted_rows(const SelectCall& c, const Queries& queries,
-                                           std::int32_t row) {
+                                           std::int32_t row, HeadParts& all) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const PackedRow packed(c.keys, row);
   const std::uint32_t least = ScaleRange(packed.scales).greatest - kMaxShift;
@@ -81,19 +86,19 @@ __device__ inline float score_shifted_rows(const SelectCall& c, const Queries& q
   constexpr std::int32_t zeros[kHeadTiles][4] = {};
   std::int32_t sums[kHeadTiles][4];
   QueryFragments(queries).multiply(bytes, zeros, sums);
-  float weights[kOwnHeads];
-  float parts[kOwnHeads][2];
+  float parts[2][kOwnHeads];
 #pragma unroll
   for (int i = 0; i < kOwnHeads; ++i) {
-    weights[i] = queries.scaled_weights[kOwnHeads * (lane / kGroups) + i];
 #pragma unroll
-    for (int j = 0; j < 2; ++j) parts[i][j] = positive_part(sums[i / 2][i % 2 * 2 + j]);
+    for (int j = 0; j < 2; ++j) parts[j][i] = positive_part(sums[i / 2][i % 2 * 2 + j]);
   }
-  return add_heads(weights, parts) * scale_factor(least);
+  const float factor = __shfl_sync(0xffffffff, scale_factor(least), lane % kProductKeys * kGroups);
+  return add_heads(queries.scaled_weights, parts, all) * factor;
 }
 
 // The same for any scales: group sums are taken one after the other, with their scales.
-__device__ inline float score_rows(const SelectCall& c, const Queries& queries, std::int32_t row) {
+__device__ inline float score_rows(const SelectCall& c, const Queries& queries, std::int32_t row,
+                                   HeadParts& all) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int group = lane % kGroups;
   const int first_head = kOwnHeads * (lane / kGroups);
@@ -107,7 +112,7 @@ __device__ inline float score_rows(const SelectCall& c, const Queries& queries, 
   packed.unpack(ByteTable(0), bytes);
   const QueryFragments fragments(queries);
   constexpr std::int32_t zeros[kHeadTiles][4] = {};
-  float dots[kOwnHeads][2] = {};
+  float dots[2][kOwnHeads] = {};
 #pragma unroll 1
   for (int g = 0; g < kGroups; ++g) {
     uint2 keys[kSteps8];
@@ -125,22 +130,20 @@ __device__ inline float score_rows(const SelectCall& c, const Queries& queries, 
       const float query_scale = reinterpret_cast<const float*>(&queries.scales[first_head + i])[g];
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        dots[i][j] = fmaf(static_cast<float>(sums[i / 2][i % 2 * 2 + j]), query_scale * scale_of[j],
-                          dots[i][j]);
+        dots[j][i] = fmaf(static_cast<float>(sums[i / 2][i % 2 * 2 + j]), query_scale * scale_of[j],
+                          dots[j][i]);
       }
     }
   }
-  float weights[kOwnHeads];
 #pragma unroll
   for (int i = 0; i < kOwnHeads; ++i) {
-    weights[i] = queries.weights[first_head + i];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float dot = dots[i][j];
-      dots[i][j] = dot < 0 ? 0 : dot;  // not fmaxf: a NaN stays visible
+      const float dot = dots[j][i];
+      dots[j][i] = dot < 0 ? 0 : dot;  // not fmaxf: a NaN stays visible
     }
   }
-  return add_heads(weights, dots);
+  return add_heads(queries.weights, dots, all);
 }
 
 }  // namespace precis::cuda::decode
