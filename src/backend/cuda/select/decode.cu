@@ -205,8 +205,9 @@ struct FinalSteps {
 // A warp's scan.
 struct Scan {
   TileRing ring;
-  bool is_plain;       // of the queries
-  bool may_count_few;  // so many tiles come before the first look that some of them make a bound
+  bool is_plain;         // of the queries
+  bool may_count_few;    // so many tiles come before the first look that some of them make a bound
+  bool must_count_keys;  // so few tiles that the best of each make none
 
   // Writes scores, or what is above them, of the keys of n_rounds tiles, from row `first` on.
   __device__ void run(const SharedMemory& shared, std::int32_t first, int n_rounds,
@@ -299,21 +300,25 @@ struct Scan {
   }
 
  private:
-  // Of the warp, or of each half of its tile, if it is worth it; starts anew.
+  // Of the warp, of each half of its tile, or of each key, if it is worth it; starts anew.
   __device__ void count_best(float& best, float least_counted, bool has_halves,
                              const Bound& bound) const {
-    if (__any_sync(0xffffffff, best >= least_counted) != 0) {
-      const std::uint32_t lane = ring.lane();
-      const bool is_upper = TileScales::key(lane) >= kHalfKeys;
-      const int own = __float_as_int(best);
-      const int lower = __reduce_max_sync(0xffffffff, has_halves && is_upper ? 0 : own);
-      const int upper = __reduce_max_sync(0xffffffff, has_halves && is_upper ? own : 0);
-      if (lane == 0) {
-        bound.count(__int_as_float(lower));
-        bound.count(__int_as_float(upper));
-      }
-    }
+    const float of_lane = best;
     best = 0;
+    if (__any_sync(0xffffffff, of_lane >= least_counted) == 0) return;
+    if (must_count_keys) {
+      bound.count(of_lane);
+      return;
+    }
+    const std::uint32_t lane = ring.lane();
+    const bool is_upper = TileScales::key(lane) >= kHalfKeys;
+    const int own = __float_as_int(of_lane);
+    const int lower = __reduce_max_sync(0xffffffff, has_halves && is_upper ? 0 : own);
+    const int upper = __reduce_max_sync(0xffffffff, has_halves && is_upper ? own : 0);
+    if (lane == 0) {
+      bound.count(__int_as_float(lower));
+      bound.count(__int_as_float(upper));
+    }
   }
 };
 
@@ -445,6 +450,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int n_tiles = (n_rows + kTileKeys - 1) / kTileKeys;
   const int n_rounds = (n_tiles - block + n_blocks * kWarps - 1) / (n_blocks * kWarps);
   scan.may_count_few = min(n_blocks * kWarps * kRoundsToLook, n_tiles) >= 2 * kTilesOfCount * k;
+  scan.must_count_keys = n_tiles < k;
   scan.is_plain = store_queries(c, query_part, shared.queries);
   Bound bound(c.meeting.histograms, shared.queries.magnitude);
   Candidates candidates{shared.segments[warp]};
