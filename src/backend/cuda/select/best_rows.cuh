@@ -236,10 +236,15 @@ __device__ void write_none(int n, int k, std::int32_t* out) {
   for (int i = n + static_cast<int>(threadIdx.x); i < k; i += kThreads) out[i] = -1;
 }
 
+/// So many entries may go on where the k best are wanted: a step of a histogram goes as a whole.
+__host__ __device__ constexpr int most_handed_on(int k) {
+  return k + k / 8;
+}
+
 /// Writes the k best of a list that is complete.  By the whole block, after a barrier.
 template <int kThreads>
 __device__ void write_best(const BestRows& list, int k, int* histogram, std::int32_t* out) {
-  tighten<kThreads>(list, k, k + k / 8, histogram);
+  tighten<kThreads>(list, k, most_handed_on(k), histogram);
   const int n = *list.count;
   write_places<kThreads>(list, 0, list.entries, n, k, out);
   write_none<kThreads>(n, k, out);

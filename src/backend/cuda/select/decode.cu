@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kWarps = 16;
 constexpr int kThreads = kWarps * kWarp;
+static_assert(kThreads == kHeads * kParts, "a thread unpacks one part of the queries");
 constexpr int kSegment = 256;     // candidates of a warp
 constexpr int kRoundsToLook = 4;  // at the segments, together
 constexpr int kLookKeys = kRoundsToLook * kTileKeys;
@@ -224,7 +225,7 @@ struct Scan {
     }
     float margin = 0;
 #pragma unroll
-    for (int i = 0; i < kWarps; i += 4) {
+    for (int i = 0; i < kHeads / kPartedHeads; i += 4) {
       const float* four = shared.queries.margins + i;
       margin += four[0] + four[1] + (four[2] + four[3]);
     }
@@ -251,7 +252,7 @@ struct Scan {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           const int j = 2 * half + r;
-          const uint4 codes = load_shared(tile + 16 * kWarp * j);
+          const uint4 codes = load_shared_words(tile + 16 * kWarp * j);
           const auto table = *reinterpret_cast<const uint4*>(
               reinterpret_cast<const std::byte*>(shared.tables) + scales.table_place(j));
           const std::uint32_t packed[kSteps8] = {codes.x, codes.y, codes.z, codes.w};
@@ -391,7 +392,7 @@ __device__ void write_found(const SelectCall& c, SharedMemory& shared, const Bes
     }
     // Without a bound, the scores of all are too far apart for so many steps.
     if (least == 0) {
-      tighten<kThreads>(list, k, k + k / 8, shared.histogram);
+      tighten<kThreads>(list, k, most_handed_on(k), shared.histogram);
       if (*list.count > 0) least = fit_steps<kThreads>(list).low;
     }
     n = *list.count;
@@ -462,7 +463,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   };
 
   const Found found(c.meeting);
-  const int most = k + k / 8;  // that a block hands over
+  const int most = most_handed_on(k);
   bool is_listed = false;
   for (int round = 0;;) {
     const int n_now = min(kRoundsToLook, n_rounds - round);
@@ -525,7 +526,7 @@ void launch(Device& device, std::span<const SelectCall> calls) {
   const int n_splits = std::max(1, device.n_multiprocessors / n_calls);
   SelectStep<kCalls> step{};
   std::copy(calls.begin(), calls.end(), step.calls);
-  step.calls[0].meeting.n_found_max = n_splits * (k + k / 8);
+  step.calls[0].meeting.n_found_max = n_splits * most_handed_on(k);
   PRECIS_CHECK_LE(n_splits, 1 << (32 - Found::kPlaceBits));
   PRECIS_CHECK_LE(step.calls[0].meeting.n_found_max, 1 << Found::kPlaceBits);
   prepare_meeting(device, std::span(step.calls).first(calls.size()), n_splits, n_calls);

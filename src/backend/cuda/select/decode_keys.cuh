@@ -15,8 +15,13 @@ inline constexpr std::uint32_t kMaxShift = 2;
 // A tile in shared memory: codes, then scales.
 using TileBytes = std::byte[kTileBytes];
 
-// Sixteen bytes of a tile.
-__device__ inline uint4 load_shared(std::uint32_t address) {
+// A word and four words of shared memory.
+__device__ inline std::uint32_t load_shared_word(std::uint32_t address) {
+  std::uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
+  return word;
+}
+__device__ inline uint4 load_shared_words(std::uint32_t address) {
   uint4 words;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
@@ -25,9 +30,9 @@ __device__ inline uint4 load_shared(std::uint32_t address) {
   return words;
 }
 
-// Where a tile lies in its page.
+// Where a tile lies in its page; of no use if there is no such tile.
 struct alignas(16) TilePlace {
-  const std::byte* codes;  // none if there is no such tile
+  const std::byte* codes;
   const std::byte* scales;
 };
 
@@ -184,12 +189,8 @@ struct TileScales {
   }
   // From the lane's first bytes of a tile.
   __device__ TileScales(std::uint32_t own_bytes, std::uint32_t lane) : lane_(lane) {
-    std::uint32_t own;
-    asm volatile(
-        "ld.shared.u32 %0, [%1];"
-        : "=r"(own)
-        : "r"(own_bytes + kCodeBytes + 4 * static_cast<std::uint32_t>(key(lane)) - 16 * lane)
-        : "memory");
+    const std::uint32_t own = load_shared_word(
+        own_bytes + kCodeBytes + 4 * static_cast<std::uint32_t>(key(lane)) - 16 * lane);
     const std::uint32_t pair = __vmaxu2(own & 0x00ff00ff, own >> 8 & 0x00ff00ff);
     greatest = max(pair & 0xffff, pair >> 16);
     // How far each is above `greatest` − kMaxShift: not more than that, unless it is below, which shows in the upper
