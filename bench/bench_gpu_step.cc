@@ -50,24 +50,20 @@ Result<double> floor_s(std::int64_t context, double bytes_per_s) {
   return plan.contexts.front().decode.seconds();
 }
 
-// Makes random bits the rows of a page: codes below 2, of either sign, and scales near 1, so that nothing
-// overflows on its way through the layers.
-void make_rows(const KvSpec& spec, const KvLayout& layout, std::span<std::byte> page) {
-  const auto make_part = [&](int part, int n_rows, int data_bytes) {
+// Gives the rows of a page scales near 1.
+void set_scales(const KvSpec& spec, const KvLayout& layout, std::span<std::byte> page) {
+  const auto set_part = [&](int part, int n_rows, int data_bytes) {
     if (part < 0) return;
     const PagePart& place = layout.page_parts[static_cast<std::size_t>(part)];
-    const auto bytes = page.subspan(static_cast<std::size_t>(place.offset),
-                                    static_cast<std::size_t>(place.n_bytes));
-    const auto n_codes = static_cast<std::size_t>(n_rows) * static_cast<std::size_t>(data_bytes);
-    // The top bit of an exponent, in FP8, in BF16, and in the upper of two FP4 codes.
-    for (std::byte& code : bytes.first(n_codes)) code &= std::byte{0xBF};
-    for (std::byte& scale : bytes.subspan(n_codes)) {
+    const std::int64_t n_code_bytes = std::int64_t{n_rows} * data_bytes;
+    for (std::byte& scale : page.subspan(static_cast<std::size_t>(place.offset + n_code_bytes),
+                                         static_cast<std::size_t>(place.n_bytes - n_code_bytes))) {
       scale = static_cast<std::byte>(0x7d + std::to_integer<int>(scale) % 3);
     }
   };
   for (const LayerKvLayout& layer : layout.layers) {
-    make_part(layer.rows, layer.rows_per_page, spec.kv.data_bytes());
-    make_part(layer.index_rows, layer.rows_per_page, spec.index.data_bytes());
+    set_part(layer.rows, layer.rows_per_page, spec.kv.data_bytes());
+    set_part(layer.index_rows, layer.rows_per_page, spec.index.data_bytes());
   }
 }
 
@@ -81,7 +77,11 @@ class Sequence {
         pool_(backend, make_kv_layout(model.kv_spec()).page_bytes),
         cache_(backend, model.kv_spec(), pool_, step_rows_, context) {
     std::vector<std::uint64_t> words(std::size_t{4} << 20);
-    for (std::size_t i = 0; i < words.size(); ++i) words[i] = random_bits(3, i);
+    // Codes below 2, so that nothing overflows on its way through the layers: without the top bit of an exponent, in
+    // FP8, in BF16, and in the upper of two FP4 codes.
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      words[i] = random_bits(3, i) & 0xBFBF'BFBF'BFBF'BFBFULL;
+    }
     const auto bytes = std::as_bytes(std::span(words));
     const KvSpec spec = model.kv_spec();
     const KvLayout layout = make_kv_layout(spec);
@@ -90,7 +90,7 @@ class Sequence {
     for (std::int64_t page = 0; page < cache_.n_pages(); ++page) {
       const std::size_t at = random_bits(4, page) % (bytes.size() - rows.size()) / 64 * 64;
       std::ranges::copy(bytes.subspan(at, rows.size()), rows.begin());
-      make_rows(spec, layout, rows);
+      set_scales(spec, layout, rows);
       cache_.copy_in_pages(page, rows);
     }
   }
